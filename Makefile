@@ -1,0 +1,62 @@
+# Every command a user or a developer types. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export DATA_DIR ?= ../shared/data
+
+##@ Use it
+.PHONY: demo
+demo: $(VENV)/installed ## Kafka, federated training, export, two workers and a live view. ARGS="--help" lists the options
+	@$(BIN)/python -m deploy.local demo $(ARGS)
+
+.PHONY: setup
+setup: $(VENV)/installed ## Create .venv from the locked, hashed packages (the other targets do it themselves)
+
+##@ Work on it
+.PHONY: test
+test: $(VENV)/installed ## Every tier this machine can run; prints what it skipped and why
+	$(BIN)/pytest $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(VENV)/installed ## The tier without Kafka and TensorFlow, in seconds
+	$(BIN)/pytest -m fast $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/installed ## Rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: lock
+lock: $(VENV)/installed ## Resolve the dependencies again and write requirements/*.lock
+	@# Full first, then the worker constrained by it: the other order has no solution.
+	$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --generate-hashes --no-header \
+	  --all-extras --group dev pyproject.toml -o requirements/full.lock
+	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header \
+	  -c requirements/full.lock pyproject.toml -o requirements/worker.lock
+
+.PHONY: clean
+clean: ## Remove what the targets above created in this directory
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# uv comes from a hashed lock of its own; it is never asked to `sync` or `lock`, which would write addresses.
+$(VENV)/installed: requirements/bootstrap.lock requirements/full.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "limelight needs Python 3.11: '$(PYTHON)' was not found. Install it, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps --compile-bytecode -r requirements/full.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@

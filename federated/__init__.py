@@ -1,0 +1,1 @@
+"""Federated training of the attention model over simulated clients."""

@@ -1,0 +1,1 @@
+"""Limelight's scoring service: Kafka records in, predictions with attention weights out. Never imports TensorFlow."""

@@ -1,0 +1,109 @@
+"""Every error that Limelight raises on purpose.
+
+::
+
+    LimelightError                 message names the thing, the place and the remedy
+    ├── SettingsError              a setting is unknown, missing or malformed
+    ├── BundleError                the model bundle cannot be used
+    │   ├── BundleSchemaError      written for another schema version
+    │   ├── BundleDigestError      a file is missing, changed, or outside the bundle
+    │   └── BundleTensorError      the manifest and ONNX Runtime disagree about a tensor
+    ├── RecordError                one record is at fault: dead letter, and the stream goes on
+    │   ├── DecodeError            stage "decode": not UTF-8, not JSON, no value
+    │   ├── ValidationError        stage "validate": a field is missing, empty or of the wrong type
+    │   └── FeatureError           stage "features": the fields are valid but give the model nothing to read
+    ├── ScoringError               the *model* failed: the worker stops before it drains the topic
+    ├── TransportError             the broker or the network is at fault
+    │   ├── BrokerUnreachableError *retriable*
+    │   ├── TopicMissingError
+    │   ├── OffsetGapError         retention overtook the worker: records were lost before they were read
+    │   └── FencedError            another process uses this worker's identity; never retried
+    └── DeliveryError              *retriable*: the open transaction was aborted; seek back and deliver again
+
+``retriable`` says whether the same call can succeed later without a human. `federated` and `export` derive their own
+errors from `LimelightError`, so that every command line ends the same way: one line on stderr, exit status 1.
+"""
+
+from typing import ClassVar
+
+
+class LimelightError(Exception):
+    """Base class. The message is written for the person who has to act on it."""
+
+    retriable: ClassVar[bool] = False
+
+
+class SettingsError(LimelightError):
+    """A setting is unknown, missing or malformed."""
+
+
+class BundleError(LimelightError):
+    """The model bundle cannot be used."""
+
+
+class BundleSchemaError(BundleError):
+    """The manifest follows another schema, or none."""
+
+
+class BundleDigestError(BundleError):
+    """A file is missing, differs from its digest, or lies outside the bundle."""
+
+
+class BundleTensorError(BundleError):
+    """A tensor of the manifest differs from what ONNX Runtime reports."""
+
+
+class RecordError(LimelightError):
+    """One record cannot be scored. It becomes a dead letter; its neighbours are not affected."""
+
+    stage: ClassVar[str] = "record"
+
+
+class DecodeError(RecordError):
+    """The value is not a JSON object in UTF-8."""
+
+    stage = "decode"
+
+
+class ValidationError(RecordError):
+    """A field that the model reads is missing, empty or of the wrong type."""
+
+    stage = "validate"
+
+
+class FeatureError(RecordError):
+    """The fields are valid, but nothing in them can be turned into model input."""
+
+    stage = "features"
+
+
+class ScoringError(LimelightError):
+    """The model failed on valid input. Stopping is right: dead letters would drain the topic."""
+
+
+class TransportError(LimelightError):
+    """The broker, or the way to it, is at fault."""
+
+
+class BrokerUnreachableError(TransportError):
+    """No broker answered at the configured address."""
+
+    retriable = True
+
+
+class TopicMissingError(TransportError):
+    """A configured topic does not exist."""
+
+
+class OffsetGapError(TransportError):
+    """The committed position no longer exists in the log: retention overtook the worker."""
+
+
+class FencedError(TransportError):
+    """Another process took over this worker's transactional id or group instance."""
+
+
+class DeliveryError(LimelightError):
+    """A transaction did not commit. Nothing of it is visible; the slice is read and scored again."""
+
+    retriable = True

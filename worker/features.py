@@ -1,0 +1,87 @@
+"""From an event's text to the model's input; training and serving run this same code.
+
+Representation: a text becomes ``T`` token ids (int32) and ``T`` spans, half-open ``[start, end)`` character offsets
+into the original text. A batch is padded on the right with ``pad_id`` to `[B, T]`.
+
+Tokenizer ``words_and_han``: a run of letters and digits (with inner apostrophes) is one token, so is each Han
+character, and so is each other visible character. Normalizer ``nfkc_casefold`` acts on each token after the cut, so
+spans always point into the text as it was written.
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.errors import FeatureError
+
+TOKENIZER = "words_and_han"
+NORMALIZER = "nfkc_casefold"
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+PAD_ID, UNKNOWN_ID = 0, 1
+
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_TOKEN = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['\u2019][^\W_{_HAN}]+)*|\S")
+
+
+class EncodedText(NamedTuple):
+    """A text as the model reads it: `T` ids and the `T` spans that they came from."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+    truncated: bool
+
+
+def split(text: str) -> list[tuple[int, int]]:
+    """Spans of the tokens of `text`, in order."""
+    return [match.span() for match in _TOKEN.finditer(text)]
+
+
+def normalize(token: str) -> str:
+    """The form in which a token stands in the vocabulary."""
+    if token.isascii():
+        return token.lower()
+    return unicodedata.normalize("NFKC", token).casefold()
+
+
+def tokenize(text: str) -> list[str]:
+    """Normalised tokens of `text`, in order."""
+    return [normalize(token) for token in _TOKEN.findall(text)]
+
+
+class TextEncoder:
+    """Turns texts into token ids with a fixed vocabulary."""
+
+    def __init__(self, vocabulary: Sequence[str], *, max_tokens: int) -> None:
+        """
+        Args:
+            vocabulary: token of each id; ids 0 and 1 are padding and unknown.
+            max_tokens: longer texts are cut.
+        """
+        self._ids = {token: index for index, token in enumerate(vocabulary)}
+        self._max_tokens = max_tokens
+
+    def encode(self, text: str) -> EncodedText:
+        """
+        Raises:
+            FeatureError: the text has no visible character.
+        """
+        spans = split(text)
+        if not spans:
+            raise FeatureError("the text has no visible character. Send a text with at least one token.")
+        truncated = len(spans) > self._max_tokens
+        del spans[self._max_tokens :]
+        find = self._ids.get
+        ids = [find(normalize(text[start:end]), UNKNOWN_ID) for start, end in spans]
+        return EncodedText(ids, spans, truncated)
+
+
+def pad(rows: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+    """Stacks rows of ids into one `[B, T]` array, T being the longest row, padded on the right."""
+    batch = np.full((len(rows), max(map(len, rows))), PAD_ID, dtype=np.int32)
+    for index, row in enumerate(rows):
+        batch[index, : len(row)] = row
+    return batch

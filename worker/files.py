@@ -1,0 +1,66 @@
+"""Files and directories that are either whole or absent: temporary name, fsync, rename."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).rename(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
+    """Calls `fill` on an empty temporary directory, syncs everything in it and renames it to `path`.
+
+    Raises:
+        FileExistsError: `path` exists already. Nothing was written.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists already")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        fill(temporary)
+        for directory, _, names in os.walk(temporary):
+            for name in names:
+                descriptor = os.open(Path(directory) / name, os.O_RDONLY)
+                os.fsync(descriptor)
+                os.close(descriptor)
+            sync_directory(Path(directory))
+        temporary.chmod(0o755)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Writes every ``name -> content`` below `directory`. Meant for `write_directory`, which makes them durable."""
+    for name, data in files.items():
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names in `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,136 @@
+"""The borders of the pipeline: what it needs from the outside, and nothing about who provides it.
+
+Every adapter in `worker.transport` implements `Source` and `Sink`; `worker.scorer` implements `Scorer`. Tests run the
+same bodies on the in-memory adapters and on a real broker.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.messages import Headers, Position
+
+
+class Record(NamedTuple):
+    """A record as it was read."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return Position(self.topic, self.partition, self.offset)
+
+
+class Output(NamedTuple):
+    """A record to write."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+Partition = tuple[str, int]
+"""Topic and partition number."""
+Offsets = Mapping[Partition, int]
+"""Partition -> the *next* offset to read, as Kafka commits it."""
+
+
+class Source(Protocol):
+    """Reads records in order per partition, as a member of a consumer group."""
+
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        """Returns what has arrived, contiguous per partition; empty after the timeout. Runs rebalances.
+
+        Raises:
+            OffsetGapError: the position is gone from the log.
+            TransportError: the broker cannot be reached, or the group refused this member.
+        """
+        ...
+
+    def assignment(self) -> frozenset[Partition]:
+        """Partitions that this member owns now."""
+        ...
+
+    def rewind(self) -> None:
+        """Seeks every assigned partition back to its committed offset, or to the configured start."""
+        ...
+
+    def lag(self) -> int:
+        """Records of the assigned partitions between this reader's position and the ``read_committed`` end."""
+        ...
+
+    def close(self) -> None:
+        """Leaves without committing anything."""
+        ...
+
+
+class Sink(Protocol):
+    """Writes outputs and the offsets of the inputs behind them in one transaction."""
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions `topic` has.
+
+        Raises:
+            TopicMissingError: the topic does not exist.
+        """
+        ...
+
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+        """Commits all of it, or nothing of it.
+
+        Raises:
+            DeliveryError: nothing was committed; the inputs must be read again.
+            FencedError: another process owns the transactional id.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends the connection. An open transaction is aborted."""
+        ...
+
+
+class Scores(NamedTuple):
+    """The model's answer to a batch."""
+
+    probabilities: NDArray[np.float32]
+    """`[B, C]`"""
+    attention: Mapping[str, NDArray[np.float32]]
+    """Attention name -> weights `[B, T]`, 0 on padding. Empty for a model without attention."""
+
+
+class Scorer(Protocol):
+    """Runs the model."""
+
+    def score(self, token_ids: NDArray[np.int32]) -> Scores:
+        """
+        Args:
+            token_ids: `[B, T]`, padded on the right with 0.
+
+        Raises:
+            ScoringError: the model failed.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can set it."""
+
+    def now_ms(self) -> int:
+        """Wall clock, milliseconds since the epoch."""
+        ...
+
+    def monotonic_seconds(self) -> float:
+        """A clock that never goes back."""
+        ...
