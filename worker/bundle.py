@@ -84,7 +84,7 @@ class Parity(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Histogram(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model saw at export, to measure drift against. Bin i is ``[edges[i], edges[i + 1])``, the last closed."""
+    """What the model saw at export: drift is measured on it. Bin i is ``[edges[i], edges[i + 1])``, the last closed."""
 
     edges: list[float]
     counts: list[int]
