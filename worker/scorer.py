@@ -1,0 +1,104 @@
+"""Arrays in, probabilities and attention out. The only file that imports onnxruntime.
+
+A session is built from the bytes that the bundle verified, so ONNX Runtime can read nothing else. It is refused when
+its tensors differ from the manifest's. Outputs are fetched by name: tf2onnx reorders them.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from worker.bundle import Bundle, Graph, Tensor
+from worker.errors import BundleTensorError, ScoringError
+from worker.ports import Scores
+
+_DATATYPES = {
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+}
+"""ONNX Runtime's names -> the Open Inference Protocol's."""
+
+PROBABILITIES = "probabilities"
+
+
+class OnnxScorer:
+    """Runs the graph of a ``classify`` bundle on the CPU."""
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        """
+        Args:
+            bundle: a loaded bundle with one graph.
+            threads: intra-op threads; default: the CPUs that this process may use.
+
+        Raises:
+            BundleTensorError: ONNX Runtime cannot load the graph, or reports other tensors than the manifest.
+        """
+        graph = bundle.manifest.graphs[0]
+        self._session = build_session(bundle.contents[graph.file], threads=threads or available_cpus())
+        _check_tensors(bundle.path, graph, self._session)
+        self._input = bundle.manifest.fields[0].input
+        self._attention = {axes.name: axes.output for axes in bundle.manifest.attention}
+        self._outputs = [PROBABILITIES, *self._attention.values()]
+
+    def score(self, token_ids: NDArray[np.int32]) -> Scores:
+        """Implements `worker.ports.Scorer`."""
+        try:
+            probabilities, *weights = self._session.run(self._outputs, {self._input: token_ids})
+        except Exception as error:
+            # ONNX Runtime's exceptions share no base class of their own.
+            raise ScoringError(f"the model failed on a batch of shape {token_ids.shape}: {error}") from error
+        if not np.isfinite(probabilities).all():
+            raise ScoringError(
+                f"the model gave a probability that is not finite on a batch of shape {token_ids.shape}."
+            )
+        return Scores(probabilities, dict(zip(self._attention, weights, strict=True)))
+
+
+def build_session(model: bytes, *, threads: int) -> onnxruntime.InferenceSession:
+    """Loads an ONNX graph with the thread settings that suit a small model in a container."""
+    options = onnxruntime.SessionOptions()
+    # ONNX Runtime sizes its pool by the host's cores, not by what the process may use.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads would burn the core that the Kafka client needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use: its affinity, capped by the cgroup's quota."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cpus
+    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+
+
+def _check_tensors(path: Path, graph: Graph, session: onnxruntime.InferenceSession) -> None:
+    for kind, named, reported in (
+        ("input", graph.inputs, session.get_inputs()),
+        ("output", graph.outputs, session.get_outputs()),
+    ):
+        expected = {tensor.name: tensor for tensor in named}
+        found = {node.name: _describe(node) for node in reported}
+        if expected != found:
+            raise BundleTensorError(
+                f"{path / graph.file}: the manifest names the {kind}s {_list(expected)}, "
+                f"ONNX Runtime reports {_list(found)}. Export the model again."
+            )
+
+
+def _describe(node: onnxruntime.NodeArg) -> Tensor:
+    shape = [size if isinstance(size, int) else -1 for size in node.shape]
+    return Tensor(name=node.name, datatype=_DATATYPES.get(node.type, node.type), shape=shape)
+
+
+def _list(tensors: dict[str, Tensor]) -> str:
+    return ", ".join(f"{t.name} {t.datatype}{t.shape}" for t in tensors.values()) or "none"
