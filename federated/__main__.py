@@ -1,0 +1,50 @@
+"""``python -m federated``: finds the sub-command and ends every failure in the same way.
+
+A sub-command's module is imported only when it is chosen: ``--help`` is quick, and only training loads TensorFlow.
+"""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import federated
+from worker.errors import LimelightError
+
+COMMANDS = {
+    "generate": "write customer messages for demonstrations and tests",
+    "split": "split a labelled file in two, to train on and to judge by",
+    "train": "train a model by federated rounds",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one sub-command and returns the exit status: 0, or 1 after an error; argparse exits with 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="python -m federated", description=federated.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {name: commands.add_parser(name, help=summary, description=summary) for name, summary in COMMANDS.items()}
+    if words and words[0] in COMMANDS:
+        command = importlib.import_module(f"federated.commands.{words[0]}")
+        command.add_arguments(parsers[words[0]])
+        parsers[words[0]].set_defaults(run=command.run)
+    arguments = parser.parse_args(words)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except LimelightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader has left, as `head` does. Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""Types of command-line values that more than one command takes."""
+
+import argparse
+
+
+def count(value: str) -> int:
+    """A whole number, at least 1."""
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return number
+
+
+def fraction(value: str) -> float:
+    """A number between 0 and 1, neither of them."""
+    number = float(value)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1")
+    return number

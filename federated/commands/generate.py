@@ -1,0 +1,31 @@
+"""``python -m federated generate``: customer messages as JSON Lines."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from federated.commands.arguments import count
+from federated.data.examples import encode_line, write_lines
+from federated.data.generator import generate
+
+STDOUT = Path("-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("--records", type=count, default=10_000, metavar="N", help="messages to write (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same messages (%(default)s)")
+    parser.add_argument("--clients", type=count, default=50, metavar="N", help="clients that write (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=STDOUT, metavar="FILE", help="- for standard output (%(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Writes the messages: a file whole or not at all, standard output line by line."""
+    examples = generate(records=arguments.records, seed=arguments.seed, clients=arguments.clients)
+    lines = (encode_line(example, identifier=number) for number, example in enumerate(examples, start=1))
+    if arguments.output == STDOUT:
+        sys.stdout.buffer.writelines(lines)
+    else:
+        write_lines(arguments.output, lines)

@@ -1,0 +1,45 @@
+"""Which examples are kept from training, to judge the model by."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from federated.errors import DataError
+
+
+class Holdout(NamedTuple):
+    """Indices into the examples; the two lists are disjoint and cover all."""
+
+    train: list[int]
+    """In the order of the examples."""
+    heldout: list[int]
+    """Shuffled: a file that is sorted by label must not become a stream that is."""
+
+
+def hold_out(labels: Sequence[str], *, fraction: float, seed: int) -> Holdout:
+    """Chooses `fraction` of each label's examples, rounded; a label's last example always stays in training.
+
+    Raises:
+        DataError: the fraction is not between 0 and 1, or one of the two parts would be empty.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"the held-out fraction is {fraction}. Give a number between 0 and 1.")
+    random = np.random.default_rng(seed)
+    names = np.array(labels)
+    chosen: list[int] = []
+    for label in sorted(set(labels)):
+        members = random.permutation(np.flatnonzero(names == label))
+        count = min(math.floor(fraction * len(members) + 0.5), len(members) - 1)
+        chosen.extend(members[:count].tolist())
+    if not chosen:
+        raise DataError(
+            f"a held-out fraction of {fraction} of {len(labels)} examples leaves nothing to judge by. "
+            "Give more examples, or a larger fraction."
+        )
+    kept = set(chosen)
+    return Holdout(
+        train=[i for i in range(len(labels)) if i not in kept],
+        heldout=[chosen[i] for i in random.permutation(len(chosen))],
+    )
