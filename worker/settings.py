@@ -1,0 +1,298 @@
+"""Every setting of the worker: one typed field each, read from the environment variable ``LIMELIGHT_<FIELD>``.
+
+Options of the command line win over the environment, the environment wins over the defaults. A ``LIMELIGHT_`` name
+that is not listed here is refused, because a misspelt setting would otherwise be ignored in silence.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from worker.errors import SettingsError
+
+PREFIX = "LIMELIGHT_"
+MASK = "********"
+FOREIGN_NAMES = frozenset({"LIMELIGHT_CACHE_DIR"})
+"""Names with our prefix that other programs read: ``deploy.local`` keeps downloaded brokers in the cache directory."""
+
+_CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_RECORD_FIELD = re.compile(r'[^"\\\x00-\x1f]+')  # msgspec cannot match keys that need escaping
+_SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
+
+
+def _check_servers(value: str) -> str:
+    for server in value.split(","):
+        if not _SERVER.fullmatch(server.strip()) or int(server.rpartition(":")[2]) > 65_535:
+            raise ValueError("give host:port, several separated by commas")
+    return value
+
+
+def _check_name(value: str) -> str:
+    if not _NAME.fullmatch(value) or value in {".", ".."}:
+        raise ValueError("give at most 249 letters, digits, dots, underscores and dashes, as Kafka allows")
+    return value
+
+
+def _check_optional_name(value: str) -> str:
+    return value and _check_name(value)
+
+
+def _check_record_field(value: str) -> str:
+    if not _RECORD_FIELD.fullmatch(value):
+        raise ValueError("give a key of the event's JSON object, without quotes, backslashes and control characters")
+    return value
+
+
+def _parse_fields(value: Any) -> Any:
+    """Reads ``text=review,title=subject`` or the same as a JSON object."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        try:
+            return msgspec.json.decode(value)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise ValueError(f"this JSON cannot be read: {error}") from error
+    pairs = [pair.split("=") for pair in value.split(",") if pair.strip()]
+    if any(len(pair) != 2 for pair in pairs) or len({pair[0].strip() for pair in pairs}) < len(pairs):
+        raise ValueError("give each model field once, as model_field=record_field, separated by commas, or as JSON")
+    return {name.strip(): record_field.strip() for name, record_field in pairs}
+
+
+Servers = Annotated[str, AfterValidator(_check_servers)]
+Name = Annotated[str, AfterValidator(_check_name)]
+OptionalName = Annotated[str, AfterValidator(_check_optional_name)]
+RecordField = Annotated[str, AfterValidator(_check_record_field)]
+FieldMap = Annotated[dict[str, RecordField], NoDecode, BeforeValidator(_parse_fields)]
+Seconds = Annotated[float, Field(gt=0, le=900)]
+"""900 s is the longest transaction that a broker allows by default."""
+
+
+class Settings(BaseSettings):
+    """What the worker can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=False,
+    )
+
+    bootstrap_servers: Servers = "127.0.0.1:9092"
+    """Kafka brokers to ask first: host:port, several separated by commas."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to talk to the brokers. Over a network that others share, only the two with SSL keep records private."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in; needed by the SASL protocols."""
+    sasl_username: str | None = None
+    """Who logs in; needed by the SASL protocols."""
+    sasl_password: SecretStr | None = None
+    """Password of the user; needed by the SASL protocols and never shown."""
+    ssl_ca_file: FilePath | None = None
+    """Certificates (PEM) to trust in place of the system's; for the SSL protocols."""
+
+    input_topic: Name = "limelight.events"
+    """Topic with the records to score."""
+    output_topic: Name = "limelight.predictions"
+    """Topic for the answers."""
+    dead_letter_topic: Name = "limelight.events.dlq"
+    """Topic for records that cannot be scored, with the reason in their headers."""
+    status_topic: OptionalName = "limelight.status"
+    """Topic for the worker's own state, once a second; empty to publish none."""
+    group_id: Name = "limelight"
+    """Consumer group; workers of one group share the partitions of the input topic."""
+    instance_id: Name | None = None
+    """This worker's lasting name in its group, different for each. The default is the host name and a free slot."""
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a group without committed offsets begins."""
+    offset_gap: Literal["stop", "skip"] = "stop"
+    """What to do when records were deleted before they were read: stop loudly, or go on with the oldest left."""
+
+    bundle: Path | None = None
+    """Directory of the model bundle, as printed by `python -m export`. Required to score."""
+    id_field: RecordField = "id"
+    """Record field with the event's id, if it has one."""
+    fields: FieldMap = {}
+    """Where the model's fields stand in a record: text=review,... or JSON. The default is the same names."""
+
+    slice_records: Annotated[int, Field(ge=1, le=100_000)] = 512
+    """Records that are committed together at most. A transaction costs about 5 ms whatever its size."""
+    slice_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
+    """Bytes of values that are committed together at most; a single larger record still is one slice."""
+    slice_milliseconds: Annotated[int, Field(ge=0, le=60_000)] = 5
+    """How long a slice may wait for more records after its first."""
+    batch_records: Annotated[int, Field(ge=1, le=4_096)] = 32
+    """Records that the model scores in one call. Throughput saturates between 8 and 32 and falls at 128."""
+
+    transaction_timeout_seconds: Seconds = 10
+    """After this long the broker aborts the transaction of a worker that died; until then readers wait."""
+    delivery_deadline_seconds: Seconds = 8
+    """After this long the worker gives an unanswered transaction up, aborts it and reads its slice again."""
+    session_timeout_seconds: Seconds = 6
+    """After this long without a heartbeat the group gives the worker's partitions to others."""
+    drain_seconds: Seconds = 20
+    """How long the worker may finish what it has read after SIGTERM."""
+
+    health_host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
+    """Address that /livez, /readyz and /metrics listen on."""
+    health_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Port of the same; 0 takes a free one, which the first log line tells."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """One JSON object a line, or text for people; auto is console when stderr is a terminal."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log line that is written."""
+
+    @field_validator(
+        "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_file", "instance_id", "bundle", mode="before"
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        """Compose files and shells pass an unset variable on as an empty one."""
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _check_topics(self) -> Self:
+        topics: dict[str, str] = {}
+        for field in ("input_topic", "output_topic", "dead_letter_topic", "status_topic"):
+            topic = getattr(self, field)
+            if topic in topics:
+                raise ValueError(f"{variable(topics[topic])} and {variable(field)} are both {topic}; they must differ")
+            topics[topic] = field
+        return self
+
+    @model_validator(mode="after")
+    def _check_security(self) -> Self:
+        login = {
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_username": self.sasl_username,
+            "sasl_password": self.sasl_password,
+        }
+        chosen = f"{variable('security_protocol')}={self.security_protocol}"
+        if self.security_protocol.startswith("SASL"):
+            if unset := [variable(name) for name, value in login.items() if value is None]:
+                raise ValueError(f"{chosen} needs {', '.join(unset)}")
+        elif unused := [variable(name) for name, value in login.items() if value is not None]:
+            raise ValueError(f"{', '.join(unused)} would not be used with {chosen}; use SASL_SSL")
+        if self.ssl_ca_file is not None and not self.security_protocol.endswith("SSL"):
+            raise ValueError(f"{variable('ssl_ca_file')} would not be used with {chosen}; use SSL or SASL_SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        if self.delivery_deadline_seconds > self.transaction_timeout_seconds:
+            raise ValueError(
+                f"{variable('delivery_deadline_seconds')} may not exceed {variable('transaction_timeout_seconds')}: "
+                "the broker would abort the transaction before the worker gives it up"
+            )
+        return self
+
+    @classmethod
+    def from_environment(cls, **overrides: object) -> Self:
+        """Reads the environment.
+
+        Args:
+            overrides: field -> value of a command line option; None where the option was not given.
+
+        Raises:
+            SettingsError: a name is unknown, or a value is not allowed.
+        """
+        _refuse_unknown_names(os.environ)
+        given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            # Not chained: the original error holds the values, secrets included.
+            raise SettingsError(_describe(error)) from None
+
+    def require_bundle(self) -> Path:
+        """Returns `bundle`.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        if self.bundle is None:
+            raise SettingsError(f"{variable('bundle')} is not set. Give the directory that `python -m export` printed.")
+        return self.bundle
+
+    def field_map(self, model_fields: Iterable[str]) -> dict[str, str]:
+        """Completes `fields` for a model.
+
+        Args:
+            model_fields: names of the fields that the bundle reads.
+
+        Returns:
+            Model field -> record field, for `worker.messages.event_type`.
+
+        Raises:
+            SettingsError: `fields` names what the model does not read, or two values are read from one record field.
+        """
+        names = list(model_fields)
+        if unknown := sorted(self.fields.keys() - set(names)):
+            raise SettingsError(
+                f"{variable('fields')} names {', '.join(unknown)}, which the model does not read. "
+                f"It reads {', '.join(names)}."
+            )
+        mapped = {name: self.fields.get(name, name) for name in names}
+        taken = [*mapped.values(), self.id_field, "passthrough"]
+        if twice := sorted({name for name in taken if taken.count(name) > 1}):
+            raise SettingsError(
+                f"{variable('fields')} and {variable('id_field')} read the record field {', '.join(twice)} twice. "
+                "Each model field, the id and passthrough need a field of their own."
+            )
+        return mapped
+
+
+def variable(field: str) -> str:
+    """Environment variable of a field of `Settings`."""
+    return PREFIX + field.upper()
+
+
+def mask_credentials(text: str) -> str:
+    """Hides ``user:password`` in front of an ``@``."""
+    return _CREDENTIALS.sub(f"{MASK}@", text)
+
+
+def _refuse_unknown_names(environment: Iterable[str]) -> None:
+    known = [variable(field) for field in Settings.model_fields]
+    for name in sorted(environment):
+        if not name.upper().startswith(PREFIX) or name in known or name in FOREIGN_NAMES:
+            continue
+        closest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
+        raise SettingsError(
+            f"{name} is not a setting. Did you mean {closest}? `python -m worker config show --help` lists them all."
+        )
+
+
+def _describe(error: ValidationError) -> str:
+    """One line that names each variable, its value and what is allowed."""
+    problems = []
+    for detail in error.errors(include_url=False):
+        reason = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should").rstrip(".")
+        if not detail["loc"]:
+            problems.append(reason)
+            continue
+        field, *keys = map(str, detail["loc"])
+        name = variable(field) + "".join(f"[{key}]" for key in keys)
+        value = detail["input"]
+        shown = MASK if field == "sasl_password" else repr(mask_credentials(value) if isinstance(value, str) else value)
+        problems.append(f"{name}={shown} is not allowed: {reason}")
+    return "; ".join(problems) + "."
