@@ -23,8 +23,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 SCHEMA_VERSION = 1
 
-Headers = list[tuple[str, bytes]]
-"""Kafka record headers: keys may repeat and their order is kept."""
+Headers = list[tuple[str, bytes | None]]
+"""Kafka record headers: keys may repeat, their order is kept, and a value may be null."""
 
 ERROR_HEADER_PREFIX = "__connect.errors."
 """Kafka Connect's names for dead-letter headers, so that tools which know Connect understand ours."""
@@ -137,7 +137,7 @@ class DeadLetter(Struct, kw_only=True):
         values = {
             name.removeprefix(ERROR_HEADER_PREFIX): value.decode()
             for name, value in headers
-            if name.startswith(ERROR_HEADER_PREFIX)
+            if name.startswith(ERROR_HEADER_PREFIX) and value is not None
         }
         return cls(
             schema_version=int(values["schema.version"]),

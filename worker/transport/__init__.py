@@ -1,0 +1,1 @@
+"""Adapters of `worker.ports.Source` and `worker.ports.Sink`."""

@@ -1,0 +1,391 @@
+"""Kafka through kafka-python: the worker's source and sink, and a plain producer for the rest.
+
+The consumer is a static member of its group with cooperative-sticky assignment, reads ``read_committed`` and commits
+nothing by itself: offsets travel in the sink's transactions. The client's own reset policy stays off, because it would
+jump over a gap in silence.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    FencedInstanceIdError,
+    InvalidProducerEpochError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    ProducerFencedError,
+)
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from worker.errors import (
+    BrokerUnreachableError,
+    DeliveryError,
+    FencedError,
+    OffsetGapError,
+    TopicMissingError,
+    TransportError,
+)
+from worker.ports import Offsets, Output, Partition, Record
+from worker.transport import kafka_transactions as transactions
+
+Start = Literal["earliest", "latest"]
+
+BOOTSTRAP_SECONDS = 10
+RETRY_BACKOFF_MS = 5
+"""kafka-python sleeps this long when the coordinator is still busy with the last transaction. With the client's default
+of 100 ms, 5-38 % of the transactions stall for 100-225 ms."""
+REQUEST_SECONDS = 5
+LINGER_MS = 20
+"""Lets a slice fill few large batches; a flush does not wait for it."""
+BATCH_BYTES = 256 * 1024
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Above any sensible topic limit: the broker judges the size of a record, not the client."""
+MAX_POLL_SECONDS = 30
+END_SECONDS = 2
+
+
+class KafkaSource:
+    """Reads the input topic as a member of the consumer group. Implements `worker.ports.Source`."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        *,
+        topic: str,
+        group_id: str,
+        instance: str,
+        start: Start,
+        session_timeout_seconds: float,
+    ) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+            topic: input topic.
+            group_id: consumer group.
+            instance: static member id.
+            start: where a partition without a committed offset begins.
+            session_timeout_seconds: after this silence the group gives the partitions away.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+            TopicMissingError: the topic does not exist.
+        """
+        self._start = start
+        self._consumer = connect(
+            KafkaConsumer,
+            client,
+            group_id=group_id,
+            group_instance_id=instance,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            partition_assignment_strategy=[CooperativeStickyAssignor()],
+            session_timeout_ms=int(session_timeout_seconds * 1000),
+            heartbeat_interval_ms=int(session_timeout_seconds * 1000 / 3),
+            max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
+        )
+        require_topic(self._consumer.partitions_for_topic(topic), topic)
+        self._joined = _Joined()
+        self._consumer.subscribe([topic], listener=self._joined)
+
+    @property
+    def joined(self) -> bool:
+        """True once the group has given this member an assignment, be it an empty one."""
+        return self._joined.value
+
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        """Implements `worker.ports.Source`."""
+        try:
+            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
+        except NoOffsetForPartitionError as error:
+            self._seek_to_start(error.args[0])
+            return []
+        except OffsetOutOfRangeError as error:
+            raise self._gap(error) from error
+        except FencedInstanceIdError as error:
+            raise FencedError(
+                fenced_message("group instance", str(self._consumer.config["group_instance_id"]))
+            ) from error
+        except KafkaError as error:
+            raise TransportError(f"reading failed: {describe(error)}") from error
+        return [
+            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+            for records in polled.values()
+            for r in records
+        ]
+
+    def assignment(self) -> frozenset[Partition]:
+        """Implements `worker.ports.Source`."""
+        return frozenset((p.topic, p.partition) for p in self._consumer.assignment())
+
+    def rewind(self) -> None:
+        """Implements `worker.ports.Source`. Waits until no transaction is pending on the partitions."""
+        try:
+            for partition in self._consumer.assignment():
+                # Read with require_stable: an offset that an open transaction may still change is not an answer.
+                committed = self._consumer.committed(partition, timeout_ms=MAX_POLL_SECONDS * 1000)
+                if committed is None:
+                    self._seek_to_start([partition])
+                else:
+                    self._consumer.seek(partition, committed)
+        except KafkaError as error:
+            raise TransportError(f"the committed offsets cannot be read: {describe(error)}") from error
+
+    def lag(self) -> int:
+        """Implements `worker.ports.Source`."""
+        partitions = list(self._consumer.assignment())
+        if not partitions:
+            return 0
+        try:
+            ends = self._consumer.end_offsets(partitions, timeout_ms=REQUEST_SECONDS * 1000)
+            return sum(
+                max(0, ends[p] - self._consumer.position(p, timeout_ms=REQUEST_SECONDS * 1000)) for p in partitions
+            )
+        except KafkaError as error:
+            raise TransportError(f"the lag cannot be read: {describe(error)}") from error
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
+        return self._consumer.group_metadata()
+
+    def close(self) -> None:
+        """Implements `worker.ports.Source`."""
+        self._consumer.close(autocommit=False, timeout_ms=END_SECONDS * 1000)
+
+    def _seek_to_start(self, partitions: Any) -> None:
+        seek = self._consumer.seek_to_beginning if self._start == "earliest" else self._consumer.seek_to_end
+        seek(*partitions)
+
+    def _gap(self, error: OffsetOutOfRangeError) -> OffsetGapError:
+        ((partition, offset),) = error.args[0].items()
+        return OffsetGapError(
+            f"{partition.topic}-{partition.partition} no longer holds offset {offset}: retention removed records "
+            "before they were scored. Reset the group's offsets on purpose, or lengthen the topic's retention."
+        )
+
+
+class KafkaSink:
+    """Commits slices in transactions. Implements `worker.ports.Sink`."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        *,
+        transactional_id: str,
+        group: Callable[[], ConsumerGroupMetadata],
+        transaction_timeout_seconds: float,
+        deadline_seconds: float,
+    ) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+            transactional_id: stable name of this producer; whoever comes later with the same name fences it.
+            group: gives the consumer's current membership.
+            transaction_timeout_seconds: an abandoned transaction blocks readers for this long, and then up to 10 s.
+            deadline_seconds: bound on one delivery, all its steps together.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._client = client
+        self._transactional_id = transactional_id
+        self._group = group
+        self._transaction_timeout_seconds = transaction_timeout_seconds
+        self._deadline_seconds = deadline_seconds
+        self._producer: KafkaProducer | None = self._build_producer()
+
+    def partitions(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`."""
+        try:
+            found = self._ready_producer().partitions_for(topic)
+        except KafkaError:
+            found = None
+        return len(require_topic(found, topic))
+
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+        """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
+
+        1. begin the transaction
+        2. send every output, flush, and look at every confirmation
+        3. add the offsets, with the consumer's membership
+        4. commit
+
+        If any of them fails: abort; if that fails too, end the producer. A new one with the same transactional id
+        first settles what the old one left open.
+        """
+        producer = self._ready_producer()
+        deadline = transactions.Deadline(self._deadline_seconds)
+        try:
+            producer.begin_transaction()  # 1
+            transactions.send_all(producer, outputs, deadline)  # 2
+            transactions.send_offsets(producer, _to_kafka(offsets), self._group(), deadline)  # 3
+            transactions.commit(producer, deadline)  # 4
+        except (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError) as error:
+            self._end()
+            raise FencedError(fenced_message("transactional id", self._transactional_id)) from error
+        except KafkaError as error:
+            self._abort(producer)
+            raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
+
+    def close(self) -> None:
+        """Implements `worker.ports.Sink`."""
+        self._end()
+
+    def _ready_producer(self) -> KafkaProducer:
+        if self._producer is None:
+            self._producer = self._build_producer()
+        return self._producer
+
+    def _build_producer(self) -> KafkaProducer:
+        producer = connect(
+            KafkaProducer,
+            self._client,
+            transactional_id=self._transactional_id,
+            transaction_timeout_ms=int(self._transaction_timeout_seconds * 1000),
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            linger_ms=LINGER_MS,
+            batch_size=BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_block_ms=int(self._deadline_seconds * 1000),
+            delivery_timeout_ms=int(self._deadline_seconds * 1000),
+            allow_auto_create_topics=False,
+        )
+        transactions.tolerate_refused_coordinator(producer)
+        try:
+            producer.init_transactions()
+        except KafkaError as error:
+            transactions.end_producer(producer, timeout_seconds=END_SECONDS)
+            raise BrokerUnreachableError(
+                f"transactional id {self._transactional_id!r} cannot be initialised: {describe(error)}. "
+                "Look at the broker's transaction state log."
+            ) from error
+        return producer
+
+    def _abort(self, producer: KafkaProducer) -> None:
+        try:
+            transactions.abort(producer, transactions.Deadline(self._deadline_seconds))
+        except KafkaError as error:
+            logging.getLogger(__name__).warning("producer ended, its abort failed: %s", describe(error))
+            self._end()
+
+    def _end(self) -> None:
+        if self._producer is not None:
+            transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)
+            self._producer = None
+
+
+class KafkaFeed:
+    """A plain idempotent producer, for filling a topic and for status messages."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._producer = connect(
+            KafkaProducer,
+            client,
+            linger_ms=LINGER_MS,
+            max_request_size=MAX_REQUEST_BYTES,
+            allow_auto_create_topics=False,
+        )
+        self._failures: list[Exception] = []
+
+    def require(self, topic: str) -> None:
+        """Raises `TopicMissingError` unless the topic exists."""
+        try:
+            found = self._producer.partitions_for(topic)
+        except KafkaError:
+            found = None
+        require_topic(found, topic)
+
+    def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        """Queues a record; a failure is raised by the next `flush`."""
+        self._producer.send(topic, value, key=key).add_errback(self._failures.append)
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        """Waits until everything that was sent is confirmed.
+
+        Raises:
+            TransportError: a record was not confirmed.
+        """
+        try:
+            self._producer.flush(timeout=timeout_seconds)
+        except KafkaTimeoutError as error:
+            self._failures.append(error)
+        if self._failures:
+            first, self._failures = self._failures[0], []
+            raise TransportError(f"a record was not confirmed: {describe(first)}")
+
+    def close(self) -> None:
+        """Ends the connection; what was not flushed may be lost."""
+        transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)
+
+
+class _Joined(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Remembers that the group has answered, even with no partition."""
+
+    def __init__(self) -> None:
+        self.value = False
+
+    def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - the fact is enough
+        self.value = True
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        pass
+
+
+def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> Any:
+    """Builds a Kafka client.
+
+    Raises:
+        BrokerUnreachableError: no broker answered in time.
+    """
+    # An idempotent producer's deadline must cover its linger and one request.
+    shared = {"bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000, "request_timeout_ms": REQUEST_SECONDS * 1000}
+    try:
+        return kind(**shared, **client, **properties)
+    except KafkaError as error:
+        servers = client["bootstrap_servers"]
+        raise BrokerUnreachableError(
+            f"no Kafka broker answered at {servers} within {BOOTSTRAP_SECONDS} s: {describe(error)}. "
+            "Start one there, or set LIMELIGHT_BOOTSTRAP_SERVERS."
+        ) from error
+
+
+def require_topic(partitions: set[int] | None, topic: str) -> set[int]:
+    """Returns the partitions of `topic`.
+
+    Raises:
+        TopicMissingError: there are none.
+    """
+    if not partitions:
+        raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another in the settings.")
+    return partitions
+
+
+def describe(error: Exception) -> str:
+    """The error's class and text on one line."""
+    return f"{type(error).__name__}: {error}".replace("\n", " ").removesuffix(": ")
+
+
+def fenced_message(kind: str, name: str) -> str:
+    """What to tell a person whose worker was fenced."""
+    return (
+        f"another process took over the {kind} {name!r}: this worker stops. Give every worker its own "
+        "LIMELIGHT_INSTANCE_ID; if it was only suspended for long, start it again."
+    )
+
+
+def _to_kafka(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:
+    return {TopicPartition(*partition): OffsetAndMetadata(offset) for partition, offset in offsets.items()}

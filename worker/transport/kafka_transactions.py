@@ -1,0 +1,113 @@
+"""What kafka-python 3 needs so that a transaction commits all of a slice or nothing, and always returns.
+
+Three precautions, each measured with three brokers of which one is killed every ten seconds:
+
+1. *Refused coordinator* (`tolerate_refused_coordinator`). When connecting to the transaction coordinator raises, the
+   client's sender thread drops the request that it was about to send, and whoever waits for it waits for ever.
+2. *Unseen failures* (`send_all`). A failed send does not fail the commit: offsets were committed whose outputs never
+   arrived. Every send's future is looked at before the offsets are added.
+3. *Deadline* (`Deadline`). The client's own transaction calls wait without limit. Here every wait is bounded, and who
+   runs out of time must end the producer: its state is not known.
+
+These reach below the client's public surface, which has no other way; the locked version is the one that was tested.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaProducer, TopicPartition
+from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from worker.ports import Output
+
+
+class Deadline:
+    """A point on the monotonic clock that bounds several waits together."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def remaining_seconds(self) -> float:
+        """Seconds left, 0 when it has passed."""
+        return max(0.0, self._end - time.monotonic())
+
+
+def tolerate_refused_coordinator(producer: KafkaProducer) -> None:
+    """Makes a refused connection look like "not ready", after which the sender keeps the request and asks again."""
+    client = producer._sender._client
+    await_ready = client.await_ready
+
+    def await_ready_or_false(node_id: int, timeout_ms: float) -> bool:
+        try:
+            return bool(await_ready(node_id, timeout_ms=timeout_ms))
+        except (KafkaError, OSError):
+            return False
+
+    client.await_ready = await_ready_or_false
+
+
+def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadline) -> None:
+    """Sends `outputs` in the open transaction and returns when the broker has confirmed every one.
+
+    Appends below `KafkaProducer.send`, which refuses records that Kafka allows and a dead letter must carry: neither
+    key nor value, or a header without a value.
+
+    Raises:
+        KafkaError: at least one was not confirmed. The transaction must be aborted.
+    """
+    transaction, accumulator, sender = producer._transaction_manager, producer._accumulator, producer._sender
+    futures = []
+    for output in outputs:
+        partition = TopicPartition(output.topic, output.partition)
+        transaction.maybe_add_partition_to_transaction(partition)
+        future, batch_is_full, is_new_batch, _ = accumulator.append(
+            partition, output.timestamp_ms, output.key, output.value, output.headers, abort_on_new_batch=False
+        )
+        futures.append(future)
+        if batch_is_full or is_new_batch:
+            sender.wakeup()
+    producer.flush(timeout=deadline.remaining_seconds())
+    for future in futures:
+        if not future.is_done:
+            raise KafkaTimeoutError("a send was not confirmed in time")
+        if future.failed():
+            raise future.exception
+
+
+def send_offsets(
+    producer: KafkaProducer,
+    offsets: Mapping[TopicPartition, OffsetAndMetadata],
+    group: ConsumerGroupMetadata,
+    deadline: Deadline,
+) -> None:
+    """`KafkaProducer.send_offsets_to_transaction` with an end."""
+    _wait(producer, producer._transaction_manager.send_offsets_to_transaction(offsets, group), deadline)
+
+
+def commit(producer: KafkaProducer, deadline: Deadline) -> None:
+    """`KafkaProducer.commit_transaction` with an end."""
+    _wait(producer, producer._transaction_manager.begin_commit(), deadline)
+
+
+def abort(producer: KafkaProducer, deadline: Deadline) -> None:
+    """`KafkaProducer.abort_transaction` with an end."""
+    _wait(producer, producer._transaction_manager.begin_abort(), deadline)
+
+
+def end_producer(producer: KafkaProducer, *, timeout_seconds: float) -> None:
+    """Ends a producer whose state is not known: nothing that it still holds is sent.
+
+    `KafkaProducer.close` would first wait for its records to be delivered.
+    """
+    producer._sender.force_close()
+    producer._sender.join(timeout_seconds)
+    producer._closed = True
+    producer._unregister_cleanup()
+
+
+def _wait(producer: KafkaProducer, result: Any, deadline: Deadline) -> None:
+    producer._sender.wakeup()
+    if not result.wait(timeout_ms=1000 * deadline.remaining_seconds()):
+        raise KafkaTimeoutError("the transaction coordinator did not answer in time")

@@ -1,0 +1,111 @@
+"""A broker in memory, for the fast tests: partitions are lists, a transaction is one assignment.
+
+It keeps what a ``read_committed`` reader would see, and fails where it is told to.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from worker.errors import DeliveryError, TopicMissingError
+from worker.messages import Headers
+from worker.ports import Offsets, Output, Partition, Record
+
+
+class MemoryBroker:
+    """Topics, committed offsets and the faults to inject."""
+
+    def __init__(self, topics: dict[str, int]) -> None:
+        """
+        Args:
+            topics: topic -> number of partitions.
+        """
+        self.topics = topics
+        self.logs: dict[Partition, list[Record]] = defaultdict(list)
+        self.committed: dict[Partition, int] = {}
+        self.failures: list[str] = []
+        """Steps of coming deliveries that fail, first come first: ``send`` or ``commit`` abort, ``answer`` commits and
+        loses the broker's answer; ``""`` succeeds."""
+
+    def append(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        headers: Headers | None = None,
+        timestamp_ms: int = 0,
+    ) -> Record:
+        """Adds a record to a partition's log and returns it."""
+        log = self.logs[topic, partition]
+        record = Record(topic, partition, len(log), timestamp_ms, key, value, headers or [])
+        log.append(record)
+        return record
+
+
+class MemorySource:
+    """Reads all partitions of one topic, as the only member of its group."""
+
+    def __init__(self, broker: MemoryBroker, topic: str) -> None:
+        self._broker = broker
+        self._positions = {(topic, number): 0 for number in range(broker.topics[topic])}
+
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:  # noqa: ARG002 - never waits
+        """Implements `worker.ports.Source`."""
+        records: list[Record] = []
+        for partition, position in self._positions.items():
+            found = self._broker.logs[partition][position : position + max_records - len(records)]
+            self._positions[partition] += len(found)
+            records += found
+        return records
+
+    def assignment(self) -> frozenset[Partition]:
+        """Implements `worker.ports.Source`."""
+        return frozenset(self._positions)
+
+    def rewind(self) -> None:
+        """Implements `worker.ports.Source`."""
+        for partition in self._positions:
+            self._positions[partition] = self._broker.committed.get(partition, 0)
+
+    def lag(self) -> int:
+        """Implements `worker.ports.Source`."""
+        return sum(len(self._broker.logs[p]) - self._broker.committed.get(p, 0) for p in self._positions)
+
+    def close(self) -> None:
+        """Implements `worker.ports.Source`."""
+
+
+class MemorySink:
+    """Commits to the broker's lists, or fails on purpose and leaves them as they were."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def partitions(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`."""
+        try:
+            return self._broker.topics[topic]
+        except KeyError:
+            raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another.") from None
+
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+        """Implements `worker.ports.Sink`."""
+        failure = self._broker.failures.pop(0) if self._broker.failures else ""
+        if failure in ("send", "commit"):
+            raise DeliveryError(f"the broker failed at {failure}")
+        for output in outputs:
+            self._broker.append(
+                output.topic,
+                output.partition,
+                output.value,
+                key=output.key,
+                headers=output.headers,
+                timestamp_ms=output.timestamp_ms,
+            )
+        self._broker.committed.update(offsets)
+        if failure == "answer":
+            raise DeliveryError("the broker committed, but its answer was lost")
+
+    def close(self) -> None:
+        """Implements `worker.ports.Sink`."""
