@@ -3,7 +3,10 @@
 ::
 
     LimelightError
-    └── DataError    the examples cannot be used: a file, a row, a column or a label is at fault
+    ├── DataError       the examples cannot be used: a file, a row, a column or a label is at fault
+    ├── ConfigError     a preset, a key or a flag is unknown or out of range
+    ├── OutputError     the model or its log cannot be written where it was asked for
+    └── EngineError     TensorFlow Federated's worker process did not start, or died
 """
 
 from worker.errors import LimelightError
@@ -11,3 +14,15 @@ from worker.errors import LimelightError
 
 class DataError(LimelightError):
     """The examples cannot be used as they are."""
+
+
+class ConfigError(LimelightError):
+    """The run is not described correctly."""
+
+
+class OutputError(LimelightError):
+    """What the run leaves behind cannot be written there."""
+
+
+class EngineError(LimelightError):
+    """The process that executes the federated computations is at fault."""

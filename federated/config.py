@@ -1,0 +1,141 @@
+"""What a training run is told: one typed struct per section of a preset, read from TOML.
+
+A preset is a file ``federated/presets/<name>.toml``. Later sources win: the defaults below, the preset, the flags
+(``--set section.field=value``; ``--rounds`` and ``--seed`` are short for two of them).
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from federated.data.partition import PartitionSettings
+from federated.errors import ConfigError
+
+PRESETS = Path(str(resources.files("federated") / "presets"))
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+PositiveFloat = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """How examples become clients."""
+
+    records: PositiveInt = 6_000
+    """How many messages to generate; not used with ``--data``."""
+    clients: PositiveInt = 50
+    """How many clients to generate; not used with ``--data``."""
+    partition: PartitionSettings = PartitionSettings()
+    heldout_fraction: Share = 0.1
+    """Share of the examples that no client sees."""
+    vocabulary_size: Annotated[int, Meta(ge=3)] = 4_000
+    """Most token ids, padding and unknown among them."""
+    min_count: PositiveInt = 2
+    """Rarer tokens are unknown, so that the unknown token is trained too."""
+    max_tokens: PositiveInt = 48
+    """Longer texts are cut."""
+
+
+class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Embedding -> encoder -> attention -> softmax."""
+
+    name: str = "limelight"
+    """Name of the model in its bundle."""
+    embedding_size: PositiveInt = 32
+    encoder: Literal["lstm", "gru", "simple_rnn"] = "gru"
+    bidirectional: bool = False
+    hidden_size: PositiveInt = 32
+    """Units of the encoder, for each direction."""
+    attention: Literal["scaled_dot", "dot", "none"] = "scaled_dot"
+    """``none`` classifies the last state."""
+    key_size: PositiveInt = 32
+    """Size of the keys and of the learned query."""
+
+
+class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """Weighted FedAvg with an adaptive server optimizer (Reddi et al., 2021, https://arxiv.org/abs/2003.00295)."""
+
+    rounds: PositiveInt = 20
+    clients_per_round: PositiveInt = 10
+    local_epochs: PositiveInt = 1
+    batch_size: PositiveInt = 16
+    client_learning_rate: PositiveFloat = 0.3
+    """Step of the clients' SGD."""
+    server_optimizer: Literal["adam", "sgd"] = "adam"
+    server_learning_rate: PositiveFloat = 3e-3
+    evaluate_every: PositiveInt = 5
+    """Rounds between two evaluations on the held-out examples; the last round always evaluates."""
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole run."""
+
+    preset: str
+    seed: Annotated[int, Meta(ge=0)] = 1
+    """Same seed, same machine, same weights."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+
+
+def list_presets() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Reads a preset and lays `overrides` over it.
+
+    Args:
+        preset: name of a preset.
+        overrides: key, with dots between section and field -> value.
+
+    Raises:
+        ConfigError: there is no such preset, or a key or value in it or in `overrides` is not valid.
+    """
+    path = PRESETS / f"{preset}.toml"
+    if preset not in list_presets():
+        raise ConfigError(f"there is no preset {preset!r}. Presets: {', '.join(list_presets())}.")
+    content = tomllib.loads(path.read_text())
+    _convert(preset, content, str(path))
+    for key, value in (overrides or {}).items():
+        *sections, field = key.split(".")
+        target = content
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[field] = value
+    return _convert(preset, content, f"preset {preset} with the flags {_written(overrides or {})}")
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """Reads ``section.field=value`` flags; values are TOML, and a bare word is a string.
+
+    Raises:
+        ConfigError: an assignment has no ``=``.
+    """
+    overrides = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {assignment}: write it as key=value, e.g. training.rounds=5.")
+        try:
+            overrides[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key] = value
+    return overrides
+
+
+def _convert(preset: str, content: Mapping[str, Any], origin: str) -> Config:
+    try:
+        return msgspec.convert({**content, "preset": preset}, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {error}. The keys are described in federated/config.py.") from error
+
+
+def _written(overrides: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={value}" for key, value in overrides.items())

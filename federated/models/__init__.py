@@ -1,0 +1,1 @@
+"""Keras building blocks of the classifiers."""
