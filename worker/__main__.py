@@ -1,0 +1,82 @@
+"""``python -m worker COMMAND``: finds the command's module and ends every failure the same way.
+
+=======  =================================================
+status   meaning
+=======  =================================================
+0        done
+1        one line ``error: ...`` on stderr says what to do
+2        wrong usage
+130      interrupted from the keyboard
+=======  =================================================
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from worker.errors import LimelightError
+
+COMMANDS = {
+    "run": "score a Kafka topic until stopped",
+    "score": "score a file, without Kafka",
+    "feed": "write events from a file to the input topic, at a rate",
+    "config": "show or check the settings",
+}
+
+
+class Command(Protocol):
+    """A module in `worker.commands`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the command's options."""
+        ...
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Does the work; returns the exit status."""
+        ...
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command.
+
+    Args:
+        argv: what was typed after ``python -m worker``.
+
+    Returns:
+        The exit status.
+    """
+    # Only the chosen command is imported: `--help` must not wait for ONNX Runtime.
+    name = argv[0] if argv and argv[0] in COMMANDS else None
+    command = cast(Command, importlib.import_module(f"worker.commands.{name}")) if name else None
+    arguments = _build_parser(name, command).parse_args(argv)
+    assert command is not None, "argparse ends the process on anything but a known command"
+    try:
+        return command.run(arguments)
+    except LimelightError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _build_parser(name: str | None, command: Command | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m worker", description="Score records and show where the model looked."
+    )
+    parsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for each, summary in COMMANDS.items():
+        subparser = parsers.add_parser(each, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if each == name and command is not None:
+            command.add_arguments(subparser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
