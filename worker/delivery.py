@@ -8,12 +8,9 @@ value, headers) plus the headers of `worker.messages.DeadLetter`.
 from collections.abc import Callable, Sequence
 
 from worker.answering import Answer
-from worker.errors import DeliveryError, RecordError
+from worker.errors import DeliveryError
 from worker.messages import DeadLetter
 from worker.ports import Clock, Output, Partition, Record, Sink
-
-MAX_REASON_CHARACTERS = 500
-"""A reason can quote the record; without a bound it could outgrow the topic's limit."""
 
 
 class SliceDelivery:
@@ -67,19 +64,8 @@ class SliceDelivery:
         partition = record.partition % self._partitions[topic]
         if isinstance(answer, bytes):
             return Output(topic, partition, record.key, answer, record.headers, now_ms)
-        headers = [*record.headers, *describe(record, answer, self._group_id).to_headers()]
+        headers = [*record.headers, *DeadLetter.of(record.position, answer, self._group_id).to_headers()]
         return Output(topic, partition, record.key, record.value, headers, now_ms)
-
-
-def describe(record: Record, error: RecordError, group_id: str) -> DeadLetter:
-    """The dead letter's account of why `record` was refused."""
-    return DeadLetter(
-        source=record.position,
-        stage=error.stage,
-        error=type(error).__name__,
-        message=str(error)[:MAX_REASON_CHARACTERS],
-        group_id=group_id,
-    )
 
 
 def next_offsets(records: Sequence[Record]) -> dict[Partition, int]:

@@ -3,16 +3,19 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part."""
+@contextmanager
+def open_whole(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that takes its name `path` only when the block ends without an exception."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
@@ -21,6 +24,12 @@ def write_file(path: Path, data: bytes) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part."""
+    with open_whole(path) as file:
+        file.write(data)
 
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:

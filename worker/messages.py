@@ -21,6 +21,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from worker.errors import RecordError
+
 SCHEMA_VERSION = 1
 
 Headers = list[tuple[str, bytes | None]]
@@ -28,6 +30,10 @@ Headers = list[tuple[str, bytes | None]]
 
 ERROR_HEADER_PREFIX = "__connect.errors."
 """Kafka Connect's names for dead-letter headers, so that tools which know Connect understand ours."""
+
+
+MAX_REASON_CHARACTERS = 500
+"""A reason can quote the record; without a bound the dead letter could outgrow its topic's limit."""
 
 
 class Position(Struct, frozen=True, order=True):
@@ -112,6 +118,12 @@ class DeadLetter(Struct, kw_only=True):
     """Class name of the error."""
     message: str
     group_id: str
+
+    @classmethod
+    def of(cls, source: Position, error: RecordError, group_id: str) -> "DeadLetter":
+        """The account of why the record at `source` was refused."""
+        message = str(error)[:MAX_REASON_CHARACTERS]
+        return cls(source=source, stage=error.stage, error=type(error).__name__, message=message, group_id=group_id)
 
     def to_headers(self) -> Headers:
         """Returns the headers to append to the refused record's own."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from worker.answering import Answer, Timer
-from worker.errors import DeliveryError
+from worker.errors import LimelightError
 from worker.ports import Record, Source
 
 
@@ -22,7 +22,7 @@ class Delivery(Protocol):
 
 
 class Pipeline:
-    """Moves slices from the source, through the answerer, to the delivery."""
+    """Moves slices from the source, through the answers, to the delivery."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class Pipeline:
         slice_records: int,
         slice_bytes: int,
         timer: Timer,
-        aborted: Callable[[DeliveryError], None],
+        aborted: Callable[[LimelightError], None],
     ) -> None:
         """
         Args:
@@ -43,7 +43,7 @@ class Pipeline:
             slice_records: most records in one transaction.
             slice_bytes: a slice is closed when its keys and values pass this size.
             timer: measures the stages.
-            aborted: told about every slice that did not commit.
+            aborted: told why a step did not finish, each time that happens.
         """
         self._source = source
         self._answer = answer
@@ -52,31 +52,36 @@ class Pipeline:
         self._slice_bytes = slice_bytes
         self._timer = timer
         self._aborted = aborted
+        self.failed_steps = 0
+        """Steps that failed since the last one that did not. After a failure the source has to be rewound."""
 
     def step(self, *, timeout_seconds: float) -> int:
         """Polls once and delivers what came.
 
         Returns:
-            How many records were committed. 0 if nothing came, or if a slice aborted: then every record that was
-            polled and not committed will be polled again.
+            How many records were committed. What was polled and not committed will be polled again.
 
         Raises:
-            LimelightError: no record is to blame and trying again cannot help.
+            LimelightError: no record is to blame, and trying again cannot help.
         """
-        with self._timer("poll"):
-            records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
         committed = 0
-        for part in cut(records, max_bytes=self._slice_bytes):
-            answers = self._answer(part)
-            try:
+        try:
+            if self.failed_steps:
+                self._source.rewind()
+            with self._timer("poll"):
+                records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
+            for part in cut(records, max_bytes=self._slice_bytes):
+                answers = self._answer(part)
                 with self._timer("deliver"):
                     self._delivery.deliver(part, answers)
-            except DeliveryError as error:
-                self._aborted(error)
-                # The rest of the poll goes too: its partitions now start before it.
-                self._source.rewind()
-                break
-            committed += len(part)
+                committed += len(part)
+        except LimelightError as error:
+            if not error.retriable:
+                raise
+            self.failed_steps += 1
+            self._aborted(error)
+        else:
+            self.failed_steps = 0
         return committed
 
 

@@ -35,6 +35,7 @@ from worker.ports import Offsets, Output, Partition, Record
 from worker.transport import kafka_transactions as transactions
 
 Start = Literal["earliest", "latest"]
+OffsetGap = Literal["stop", "skip"]
 
 BOOTSTRAP_SECONDS = 10
 RETRY_BACKOFF_MS = 5
@@ -61,6 +62,7 @@ class KafkaSource:
         group_id: str,
         instance: str,
         start: Start,
+        offset_gap: OffsetGap,
         session_timeout_seconds: float,
     ) -> None:
         """
@@ -70,6 +72,7 @@ class KafkaSource:
             group_id: consumer group.
             instance: static member id.
             start: where a partition without a committed offset begins.
+            offset_gap: what to do when the position is gone from the log.
             session_timeout_seconds: after this silence the group gives the partitions away.
 
         Raises:
@@ -77,6 +80,7 @@ class KafkaSource:
             TopicMissingError: the topic does not exist.
         """
         self._start = start
+        self._offset_gap = offset_gap
         self._consumer = connect(
             KafkaConsumer,
             client,
@@ -108,13 +112,14 @@ class KafkaSource:
             self._seek_to_start(error.args[0])
             return []
         except OffsetOutOfRangeError as error:
-            raise self._gap(error) from error
+            self._handle_gap(error)
+            return []
         except FencedInstanceIdError as error:
             raise FencedError(
                 fenced_message("group instance", str(self._consumer.config["group_instance_id"]))
             ) from error
         except KafkaError as error:
-            raise TransportError(f"reading failed: {describe(error)}") from error
+            raise transport_error("reading failed", error) from error
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
             for records in polled.values()
@@ -136,7 +141,7 @@ class KafkaSource:
                 else:
                     self._consumer.seek(partition, committed)
         except KafkaError as error:
-            raise TransportError(f"the committed offsets cannot be read: {describe(error)}") from error
+            raise transport_error("the committed offsets cannot be read", error) from error
 
     def lag(self) -> int:
         """Implements `worker.ports.Source`."""
@@ -149,7 +154,7 @@ class KafkaSource:
                 max(0, ends[p] - self._consumer.position(p, timeout_ms=REQUEST_SECONDS * 1000)) for p in partitions
             )
         except KafkaError as error:
-            raise TransportError(f"the lag cannot be read: {describe(error)}") from error
+            raise transport_error("the lag cannot be read", error) from error
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
@@ -163,12 +168,16 @@ class KafkaSource:
         seek = self._consumer.seek_to_beginning if self._start == "earliest" else self._consumer.seek_to_end
         seek(*partitions)
 
-    def _gap(self, error: OffsetOutOfRangeError) -> OffsetGapError:
-        ((partition, offset),) = error.args[0].items()
-        return OffsetGapError(
-            f"{partition.topic}-{partition.partition} no longer holds offset {offset}: retention removed records "
-            "before they were scored. Reset the group's offsets on purpose, or lengthen the topic's retention."
-        )
+    def _handle_gap(self, error: OffsetOutOfRangeError) -> None:
+        for partition, offset in error.args[0].items():
+            where = f"{partition.topic}-{partition.partition}"
+            if self._offset_gap == "stop":
+                raise OffsetGapError(
+                    f"{where} no longer holds offset {offset}: retention removed records before they were scored. "
+                    "Lengthen the topic's retention; LIMELIGHT_OFFSET_GAP=skip goes on with the oldest record left."
+                ) from error
+            logging.getLogger(__name__).warning("%s: offset %d is gone, going on with the oldest left", where, offset)
+            self._consumer.seek_to_beginning(partition)
 
 
 class KafkaSink:
@@ -297,6 +306,7 @@ class KafkaFeed:
             client,
             linger_ms=LINGER_MS,
             max_request_size=MAX_REQUEST_BYTES,
+            max_block_ms=REQUEST_SECONDS * 1000,
             allow_auto_create_topics=False,
         )
         self._failures: list[Exception] = []
@@ -372,6 +382,12 @@ def require_topic(partitions: set[int] | None, topic: str) -> set[int]:
     if not partitions:
         raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another in the settings.")
     return partitions
+
+
+def transport_error(what: str, error: KafkaError) -> TransportError:
+    """The error to raise for one of the client's: retriable if the client says so."""
+    kind = BrokerUnreachableError if error.retriable else TransportError
+    return kind(f"{what}: {describe(error)}")
 
 
 def describe(error: Exception) -> str:
