@@ -1,0 +1,40 @@
+"""``python -m deploy.local``: parses the command line and hands over to one sub-command."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from worker.errors import LimelightError
+
+COMMANDS = {
+    "broker": "start real Kafka brokers and keep them until Ctrl-C",
+    "demo": "train, export and score a live stream, all on this machine",
+}
+"""Name -> what it does. Only the chosen module of `deploy.local.commands` is imported."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one sub-command.
+
+    Returns:
+        The exit status: 0, or 1 after an error that was printed in one line.
+    """
+    parser = argparse.ArgumentParser(prog="python -m deploy.local", description="Run Limelight on this machine.")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name in argv[:1]:
+            module = import_module(f"deploy.local.commands.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except LimelightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

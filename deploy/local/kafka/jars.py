@@ -1,0 +1,120 @@
+"""The jars of Kafka: which ones, and the verified copy of them in the user's cache.
+
+``jars.sha256`` names every jar by its path in a Maven repository, with its digest, in the format of ``sha256sum``. It
+is the whole closure of ``kafka_2.13`` plus the log4j binding, which Kafka's own release adds too: without it the
+broker would log nothing. So no dependency has to be resolved at run time, and the jars can be fetched in parallel.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from deploy.local.kafka.errors import JarChecksumError, SourceError
+from worker.files import write_directory
+
+KAFKA_VERSION = "4.3.0"
+LOCK_FILE = Path(__file__).with_name("jars.sha256")
+
+
+class Jar(NamedTuple):
+    """A locked jar."""
+
+    path: PurePosixPath
+    """``group/parts/artifact/version/artifact-version.jar``"""
+    sha256: str
+
+    @property
+    def group(self) -> str:
+        """Maven's groupId."""
+        return ".".join(self.path.parts[:-3])
+
+    @property
+    def artifact(self) -> str:
+        """Maven's artifactId."""
+        return self.path.parts[-3]
+
+    @property
+    def version(self) -> str:
+        """Maven's version."""
+        return self.path.parts[-2]
+
+
+Download = Callable[[Sequence[Jar], Path], None]
+"""Puts every jar under its file name into a directory; raises `SourceError` if it cannot."""
+
+
+def read_lock(path: Path = LOCK_FILE) -> list[Jar]:
+    """The jars of the lock file, in its order."""
+    rows = (line.split("  ") for line in path.read_text(encoding="utf-8").splitlines())
+    return [Jar(PurePosixPath(name), digest) for digest, name in rows]
+
+
+def verify(jars: Sequence[Jar], directory: Path) -> None:
+    """Compares every jar in `directory` with its digest.
+
+    Raises:
+        JarChecksumError: a jar is missing or differs.
+    """
+    for jar in jars:
+        path = directory / jar.path.name
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            found = "nothing"
+        if found != jar.sha256:
+            raise JarChecksumError(
+                f"{path} is not the jar that was locked: sha256 should be {jar.sha256}, found {found}. "
+                f"It will not be run. Remove {directory} and try again; if that does not help, whoever serves the jar "
+                "changed it."
+            )
+
+
+def cache_directory() -> Path:
+    """Where jars are kept: ``LIMELIGHT_CACHE_DIR``, else ``limelight`` in the user's cache."""
+    if chosen := os.environ.get("LIMELIGHT_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "limelight")
+
+
+def cached_jars(download: Download, jars: Sequence[Jar]) -> list[Path]:
+    """The verified jars, downloaded first if they are not in the cache.
+
+    Raises:
+        JarChecksumError: a jar, cached or new, is not the locked one.
+        SourceError: `download` failed, or the cache cannot be written.
+    """
+    directory = cache_directory() / f"kafka-{KAFKA_VERSION}"
+
+    def fill(temporary: Path) -> None:
+        download(jars, temporary)
+        verify(jars, temporary)
+
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(directory.parent / ".lock"):
+            if directory.exists():
+                verify(jars, directory)
+            else:
+                # What a killed download left behind; nobody else can be at work while we hold the lock.
+                for leftover in directory.parent.glob(f".{directory.name}.*"):
+                    shutil.rmtree(leftover)
+                print(f"Fetching Apache Kafka {KAFKA_VERSION} into {directory} (once)", file=sys.stderr)
+                write_directory(directory, fill)
+    except OSError as error:
+        raise SourceError(f"the cache {directory} cannot be used: {error}. Set LIMELIGHT_CACHE_DIR") from error
+    return [directory / jar.path.name for jar in jars]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Waits for other first runs; the kernel lets go of the lock when its holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

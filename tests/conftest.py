@@ -1,0 +1,58 @@
+"""What all tiers share: one real broker, and the proof that no test leaves a process behind."""
+
+import os
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka.cluster import Cluster
+from deploy.local.kafka.errors import KafkaUnavailableError
+
+# Every process that a test starts inherits this variable, whatever becomes of its parent.
+MARK = "LIMELIGHT_TEST_SESSION"
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """Bootstrap servers of one real broker, started once for all tests. Use topic and group names of your own."""
+    try:
+        cluster = Cluster.start()
+    except KafkaUnavailableError as error:
+        pytest.skip(str(error))
+    with cluster:
+        yield cluster.bootstrap_servers
+
+
+def pytest_configure() -> None:
+    os.environ[MARK] = str(uuid.uuid4())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the session if a process that a test started is still there, and ends it."""
+    survivors = _survivors()
+    for pid, command in survivors.items():
+        print(f"\nerror: a test left a process behind: {pid} {command}")
+        os.kill(pid, signal.SIGKILL)
+    if survivors:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _survivors() -> dict[int, str]:
+    """Process id -> command line of every living process that carries our mark, but ourselves."""
+    mark = f"{MARK}={os.environ[MARK]}".encode()
+    found = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark not in (directory / "environ").read_bytes().split(b"\0"):
+                continue
+            command = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended meanwhile, or belongs to somebody else
+            continue
+        # Python's resource tracker ends by itself when its parent does.
+        if int(directory.name) != os.getpid() and "resource_tracker" not in command:
+            found[int(directory.name)] = command
+    return found
