@@ -101,7 +101,7 @@ class Metrics:
         )
         seconds = Histogram(
             "limelight_stage_seconds",
-            "Time of a slice in a stage.",
+            "Time that a slice, or a micro-batch of it, took in a stage.",
             ["stage"],
             buckets=STAGE_SECONDS,
             registry=registry,

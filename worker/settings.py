@@ -39,10 +39,11 @@ _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
 
 
 def _check_servers(value: str) -> str:
-    for server in value.split(","):
-        if not _SERVER.fullmatch(server.strip()) or int(server.rpartition(":")[2]) > 65_535:
+    servers = [server.strip() for server in value.split(",")]
+    for server in servers:
+        if not _SERVER.fullmatch(server) or int(server.rpartition(":")[2]) > 65_535:
             raise ValueError("give host:port, several separated by commas")
-    return value
+    return ",".join(servers)
 
 
 def _check_name(value: str) -> str:
@@ -138,8 +139,6 @@ class Settings(BaseSettings):
     """Records that are committed together at most. A transaction costs about 5 ms whatever its size."""
     slice_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
     """Bytes of values that are committed together at most; a single larger record still is one slice."""
-    slice_milliseconds: Annotated[int, Field(ge=0, le=60_000)] = 5
-    """How long a slice may wait for more records after its first."""
     batch_records: Annotated[int, Field(ge=1, le=4_096)] = 32
     """Records that the model scores in one call. Throughput saturates between 8 and 32 and falls at 128."""
 

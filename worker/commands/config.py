@@ -1,0 +1,92 @@
+"""``python -m worker config {show,check}``: what the worker would do, and whether it could."""
+
+import argparse
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import SecretStr
+
+from worker.bundle import load_bundle
+from worker.settings import MASK, Settings, mask_credentials, variable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares `show` and `check`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    show = actions.add_parser(
+        "show",
+        help="print every effective setting, secrets masked",
+        description="Prints every effective setting and where it comes from; secrets are masked.",
+        epilog=_describe_settings(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    show.add_argument("--json", action="store_true", help="one JSON object: variable -> {value, source}")
+    actions.add_parser(
+        "check",
+        help="tell whether the settings and the bundle can be used",
+        description="Reads the settings and verifies the bundle; prints ok, or one line that says what to do.",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the settings, or `ok`.
+
+    Raises:
+        LimelightError: the settings or the bundle cannot be used.
+    """
+    settings = Settings.from_environment()
+    if arguments.action == "check":
+        load_bundle(settings.require_bundle())
+        print("ok")
+    elif arguments.json:
+        print(msgspec.json.format(msgspec.json.encode(_effective(settings)), indent=2).decode())
+    else:
+        for name, setting in _effective(settings).items():
+            print(f"{name}={_as_variable(setting['value'])}  # source: {setting['source']}")
+    return 0
+
+
+def _effective(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Variable -> value, fit to be shown, and source."""
+    return {
+        variable(field): {
+            "value": _shown(getattr(settings, field)),
+            "source": "environment" if field in settings.model_fields_set else "default",
+        }
+        for field in Settings.model_fields
+    }
+
+
+def _shown(value: Any) -> Any:
+    match value:
+        case SecretStr():
+            return MASK
+        case Path():
+            return mask_credentials(str(value))
+        case str():
+            return mask_credentials(value)
+        case _:
+            return value
+
+
+def _as_variable(value: Any) -> str:
+    """`value` as the environment would spell it."""
+    match value:
+        case None:
+            return ""
+        case dict():
+            return msgspec.json.encode(value).decode() if value else ""
+        case _:
+            return str(value)
+
+
+def _describe_settings() -> str:
+    """Every variable with its default and its docstring."""
+    lines = ["settings, as environment variables:"]
+    for field, info in Settings.model_fields.items():
+        default = _as_variable(info.default)
+        lines.append(f"  {variable(field)}={default}")
+        lines.append(textwrap.indent(textwrap.fill(info.description or "", width=96), "      "))
+    return "\n".join(lines)

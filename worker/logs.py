@@ -1,0 +1,83 @@
+"""Structured logs on stderr: one event name and key/value pairs a line, as JSON or for people.
+
+Log a record by its topic, partition and offset, never by what is in it: keys and texts may be personal. As a second
+line of defence, values under the names of a record's content, and all bytes, are withheld here.
+"""
+
+import logging
+import sys
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from worker.ports import Output, Record
+
+WITHHELD = "<withheld>"
+_CONTENT = frozenset({"key", "value", "text", "headers", "record"})
+
+
+def configure(log_format: str, level: str) -> None:
+    """Sets the process's logging up; called once, before the first line.
+
+    Args:
+        log_format: ``json``, ``console``, or ``auto``: console when stderr is a terminal.
+        level: least severe level that is written: debug, info, warning or error.
+    """
+    for_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            _withhold_content,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+            *(_console() if for_people else _json()),
+        ],
+        # Below the level the methods are empty: nothing is formatted (about 2 us a call, 0.1 us on a bound logger).
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    _adopt_libraries(level)
+
+
+def _json() -> list[Processor]:
+    encoder = msgspec.json.Encoder(enc_hook=str)
+
+    def render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        # What a reader looks for first comes first.
+        first = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+        return encoder.encode(first | dict(event)).decode()
+
+    return [structlog.processors.format_exc_info, render]
+
+
+def _console() -> list[Processor]:
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def _withhold_content(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if name in _CONTENT or isinstance(value, bytes | Record | Output):
+            event[name] = WITHHELD
+    return event
+
+
+class _Forward(logging.Handler):
+    """Gives what libraries log through the standard library the same form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            # structlog knows the five standard levels only; a library may have invented others.
+            level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+            structlog.get_logger().log(
+                level, "library_message", library=record.name, message=record.getMessage(), exc_info=record.exc_info
+            )
+        except Exception:  # noqa: BLE001 - a library's malformed message must not stop the stream; it is reported
+            self.handleError(record)
+
+
+def _adopt_libraries(level: str) -> None:
+    """The Kafka client tells every connection at level info, and parts of requests at debug: neither is asked for."""
+    root = logging.getLogger()
+    root.handlers[:] = [_Forward()]
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
