@@ -4,13 +4,19 @@ Token ids are int32 `[B, T]`, padded on the right with `worker.features.PAD_ID`.
 because only those become one ONNX node each.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.types.experimental import ConcreteFunction
 
 from federated.config import ModelConfig
 from federated.models.attention import LearnedQueryAttention
 from worker.features import PAD_ID
+
+TOKEN_IDS = tf.TensorSpec([None, None], tf.int32, name="token_ids")
 
 _ENCODERS = {
     "lstm": tf.keras.layers.LSTM,
@@ -20,15 +26,28 @@ _ENCODERS = {
 
 
 class Classifier(NamedTuple):
-    """Keras models that share every weight."""
+    """Two traced views of the same weights; both take token ids and return a dictionary.
 
-    training: tf.keras.Model
-    """token ids -> logits `[B, C]`."""
-    serving: tf.keras.Model
-    """token ids -> {``probabilities`` `[B, C]`, ``attention`` `[B, T]`}; padding changes nothing."""
-    unpadded: tf.keras.Model
-    """As `serving`, but the encoder runs over padding too: exact only for rows without any. Its recurrent layers
-    become single ONNX nodes, to which export gives each row's length."""
+    They are traced functions, not Keras models, because TensorFlow Federated builds its models in a graph of its own,
+    and a layer class that was used in there makes every Keras model from before unusable.
+    """
+
+    weights: list[tf.Variable]
+    """In the order of `build_training_model`'s."""
+    serving: ConcreteFunction
+    """``probabilities`` `[B, C]` and, with attention, ``attention`` `[B, T]`; padding changes nothing."""
+    unpadded: ConcreteFunction | None
+    """The same, but the encoder reads padding too: exact only for rows without any. Its recurrent layers become
+    single ONNX nodes, to which export gives each row's length. None for `simple_rnn`, which has no such node."""
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copies of the weights."""
+        return [weight.numpy() for weight in self.weights]
+
+    def set_weights(self, values: Sequence[NDArray[np.float32]]) -> None:
+        """Overwrites the weights that both views read."""
+        for weight, value in zip(self.weights, values, strict=True):
+            weight.assign(value)
 
 
 class KeptPositions(tf.keras.layers.Layer):
@@ -66,26 +85,48 @@ class LastState(tf.keras.layers.Layer):
 
 
 def build_classifier(config: ModelConfig, *, vocabulary_size: int, classes: int) -> Classifier:
-    """Builds the views with fresh weights, drawn from Keras's global seed.
+    """Builds a classifier with fresh weights, drawn from Keras's global seed.
 
     Args:
         config: the architecture.
         vocabulary_size: number of token ids, padding and unknown among them.
         classes: C.
     """
+    models = _build_models(config, vocabulary_size, classes)
+    return Classifier(
+        weights=models.serving.weights,
+        serving=_trace(models.serving),
+        unpadded=None if config.encoder == "simple_rnn" else _trace(models.unpadded),
+    )
+
+
+def build_training_model(config: ModelConfig, *, vocabulary_size: int, classes: int) -> tf.keras.Model:
+    """Builds what clients train: token ids -> logits `[B, C]`, with the same weights in the same order."""
+    return _build_models(config, vocabulary_size, classes).training
+
+
+class _Models(NamedTuple):
+    """Keras models that share every weight."""
+
+    training: tf.keras.Model
+    serving: tf.keras.Model
+    unpadded: tf.keras.Model
+
+
+def _build_models(config: ModelConfig, vocabulary_size: int, classes: int) -> _Models:
     token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
     kept = KeptPositions(name="kept")(token_ids)
     embedded = tf.keras.layers.Embedding(vocabulary_size, config.embedding_size, name="embedding")(token_ids)
     encoder = _build_encoder(config)
-    read = _build_reader(config)
+    reader = _build_reader(config)
     output = tf.keras.layers.Dense(classes, name="classifier")
-    logits, serving = _read(read, output, embedded, encoder(embedded, mask=kept), kept)
-    _, unpadded = _read(read, output, embedded, encoder(embedded), kept)
-    return Classifier(
-        training=tf.keras.Model(token_ids, logits),
-        serving=tf.keras.Model(token_ids, serving),
-        unpadded=tf.keras.Model(token_ids, unpadded),
-    )
+    logits, serving = _read(reader, output, embedded, encoder(embedded, mask=kept), kept)
+    _, unpadded = _read(reader, output, embedded, encoder(embedded), kept)
+    return _Models(*(tf.keras.Model(token_ids, outputs) for outputs in (logits, serving, unpadded)))
+
+
+def _trace(model: tf.keras.Model) -> ConcreteFunction:
+    return tf.function(model, input_signature=[TOKEN_IDS]).get_concrete_function()
 
 
 def _build_encoder(config: ModelConfig) -> tf.keras.layers.Layer:

@@ -1,0 +1,81 @@
+"""``python -m federated train``: from examples to a SavedModel."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from federated.commands.arguments import count
+from federated.config import Config, list_presets, load_config, parse_overrides
+from federated.data.examples import Example
+from federated.data.generator import generate
+from federated.data.readers import read_examples
+from federated.errors import ConfigError, OutputError
+from worker.files import write_file
+
+DATA_SEED_OFFSET = 1_000_000
+"""Keeps the generated training messages apart from those of ``generate --seed S`` for any small S."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("--preset", required=True, metavar="P", help=f"one of {', '.join(list_presets())}")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="SavedModel to write; must not exist")
+    parser.add_argument("--data", type=Path, metavar="FILE", help=".csv, .jsonl or .parquet (default: generated)")
+    parser.add_argument("--text-field", metavar="F", help="column that holds the text")
+    parser.add_argument("--label-field", metavar="L", help="column that holds the label")
+    parser.add_argument("--client-field", metavar="C", help="column that names the owner of the row")
+    parser.add_argument("--rounds", type=count, metavar="N", help="the same as --set training.rounds=N")
+    parser.add_argument("--seed", type=int, metavar="S", help="the same as --set seed=S")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
+    parser.add_argument("--log-dir", type=Path, metavar="DIR", help="rounds.jsonl and TensorBoard (default: OUT-logs)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the run's figures there")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Trains and writes the model."""
+    config = load_config(arguments.preset, _overrides(arguments))
+    if arguments.out.exists():
+        raise OutputError(f"{arguments.out} exists already. Remove it, or name another directory with --out.")
+    examples = _load_examples(arguments, config)
+    # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
+    from federated.training import train  # noqa: PLC0415
+
+    result = train(config, examples, out=arguments.out, log_dir=_log_directory(arguments))
+    if arguments.json:
+        write_file(arguments.json, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    print(
+        f"{result.out}: {result.rounds} rounds, {result.clients} clients, {result.seconds:.0f} s, held-out accuracy "
+        f"{result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
+    )
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    overrides = parse_overrides(arguments.set)
+    if arguments.rounds is not None:
+        overrides["training.rounds"] = arguments.rounds
+    if arguments.seed is not None:
+        overrides["seed"] = arguments.seed
+    return overrides
+
+
+def _load_examples(arguments: argparse.Namespace, config: Config) -> list[Example]:
+    columns = {"--text-field": arguments.text_field, "--label-field": arguments.label_field}
+    if arguments.data is None:
+        if given := [flag for flag, value in columns.items() if value]:
+            raise ConfigError(f"{given[0]} describes a file, but there is no --data.")
+        seed = config.seed + DATA_SEED_OFFSET
+        return list(generate(records=config.data.records, seed=seed, clients=config.data.clients))
+    if missing := [flag for flag, value in columns.items() if not value]:
+        raise ConfigError(f"--data {arguments.data} needs {' and '.join(missing)}: the columns to read.")
+    return read_examples(
+        arguments.data,
+        text_field=arguments.text_field,
+        label_field=arguments.label_field,
+        client_field=arguments.client_field,
+    )
+
+
+def _log_directory(arguments: argparse.Namespace) -> Path:
+    return arguments.log_dir or arguments.out.with_name(f"{arguments.out.name}-logs")

@@ -1,0 +1,45 @@
+"""What a person sees while a run trains: a progress bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+from msgspec import UNSET
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.messages import RoundRecord
+
+
+@contextlib.contextmanager
+def show_progress(rounds: int) -> Iterator[Callable[[RoundRecord], None]]:
+    """Shows each record on standard error, where it cannot mix with a command's result."""
+    if not sys.stderr.isatty():
+        yield lambda record: print(describe(record), file=sys.stderr, flush=True)
+        return
+    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+    from rich.console import Console
+
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=rounds)
+        heldout = ""
+
+        def update(record: RoundRecord) -> None:
+            nonlocal heldout
+            heldout = _describe_heldout(record) or heldout
+            progress.update(task, completed=record.round, description=f"loss {record.train['loss']:.3f}{heldout}")
+
+        yield update
+
+
+def describe(record: RoundRecord) -> str:
+    """A round in one line."""
+    return (
+        f"round {record.round}/{record.rounds}: {record.seconds:.1f} s, {len(record.clients)} clients, "
+        f"{record.examples} examples, loss {record.train['loss']:.3f}{_describe_heldout(record)}"
+    )
+
+
+def _describe_heldout(record: RoundRecord) -> str:
+    if record.heldout is UNSET:
+        return ""
+    return f", held-out accuracy {record.heldout['accuracy']:.3f}, macro-F1 {record.heldout['macro_f1']:.3f}"

@@ -1,0 +1,159 @@
+"""A whole run: clients from examples, a classifier, an engine, its rounds, and the model that comes out.
+
+This module and what only it imports load TensorFlow.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from msgspec import Struct
+
+from federated.config import Config
+from federated.data.clients import ClientDataset, Federation, build_federation
+from federated.data.examples import Example
+from federated.engines import tff
+from federated.evaluation import score
+from federated.models.classifier import Classifier, build_classifier, build_training_model
+from federated.progress import show_progress
+from federated.records import open_records
+from federated.rounds import Weights, run_rounds
+from federated.saved_model import write_saved_model
+from worker.bundle import AttentionAxes, ModelCard, TextField, Training
+from worker.messages import RoundRecord
+
+EVALUATION_BATCH = 256
+
+_LIBRARIES = ("tensorflow-federated", "tensorflow", "numpy")
+
+
+class RunResult(Struct, frozen=True):
+    """The figures of a finished run."""
+
+    engine: str
+    rounds: int
+    clients: int
+    seconds: float
+    """From the examples in memory to the weights, without TensorFlow's import and without writing the model."""
+    heldout_accuracy: float
+    heldout_macro_f1: float
+    heldout_recall: dict[str, float]
+    """Label -> recall."""
+    out: str
+
+
+def train(config: Config, examples: Sequence[Example], *, out: Path, log_dir: Path) -> RunResult:
+    """Trains as `config` says and writes the SavedModel to `out`.
+
+    Raises:
+        DataError: the examples cannot be used.
+        EngineError: the engine's process failed.
+        OutputError: `out` exists already, or cannot be written.
+    """
+    started = time.monotonic()
+    federation = _build_federation(config, examples)
+    tf.keras.utils.set_random_seed(config.seed)
+    sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
+    classifier = build_classifier(config.model, **sizes)
+    metrics = _run(config, federation, classifier, partial(build_training_model, config.model, **sizes), log_dir)
+    seconds = time.monotonic() - started
+    training = Training(
+        preset=config.preset,
+        engine=tff.NAME,
+        rounds=config.training.rounds,
+        clients=len(federation.clients),
+        seed=config.seed,
+        seconds=round(seconds, 3),
+        metrics=metrics,
+        library_versions={name: metadata.version(name) for name in _LIBRARIES},
+    )
+    card = _describe(config, federation, training)
+    write_saved_model(out, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
+    return RunResult(
+        engine=training.engine,
+        rounds=training.rounds,
+        clients=training.clients,
+        seconds=training.seconds,
+        heldout_accuracy=metrics["accuracy"],
+        heldout_macro_f1=metrics["macro_f1"],
+        heldout_recall={name.removeprefix("recall."): v for name, v in metrics.items() if name.startswith("recall.")},
+        out=str(out),
+    )
+
+
+def _build_federation(config: Config, examples: Sequence[Example]) -> Federation:
+    data = config.data
+    return build_federation(
+        examples,
+        partition_settings=data.partition,
+        heldout_fraction=data.heldout_fraction,
+        vocabulary_size=data.vocabulary_size,
+        min_count=data.min_count,
+        max_tokens=data.max_tokens,
+        seed=config.seed,
+    )
+
+
+def _run(
+    config: Config,
+    federation: Federation,
+    classifier: Classifier,
+    build_model: Callable[[], tf.keras.Model],
+    log_dir: Path,
+) -> dict[str, float]:
+    """Leaves the final weights in `classifier` and returns the held-out metrics."""
+
+    def evaluate(weights: Weights) -> dict[str, float]:
+        classifier.set_weights(weights)
+        return score(federation.heldout.label, predict(classifier, federation.heldout), federation.labels)
+
+    with (
+        show_progress(config.training.rounds) as show,
+        open_records(log_dir) as write,
+        tff.execution_context(),
+    ):
+
+        def report(record: RoundRecord) -> None:
+            write(record)
+            show(record)
+
+        engine = tff.TffEngine(
+            build_model,
+            initial=classifier.get_weights(),
+            config=config.training,
+        )
+        return run_rounds(
+            engine,
+            federation.clients,
+            config.training,
+            run=log_dir.name,
+            seed=config.seed,
+            evaluate=evaluate,
+            report=report,
+        )
+
+
+def predict(classifier: Classifier, data: ClientDataset) -> np.ndarray:
+    """Class of each example, `[N]`."""
+    batches = np.array_split(data.token_ids, -(-len(data.token_ids) // EVALUATION_BATCH))
+    return np.concatenate(
+        [classifier.serving(tf.constant(batch))["probabilities"].numpy().argmax(axis=-1) for batch in batches]
+    )
+
+
+def _describe(config: Config, federation: Federation, training: Training) -> ModelCard:
+    field = TextField(name="text", input="token_ids", vocabulary="vocabulary.txt", max_tokens=federation.max_tokens)
+    attention = AttentionAxes(name="tokens", output="attention", field=field.name, axes=["token"])
+    return ModelCard(
+        name=config.model.name,
+        task="classify",
+        fields=[field],
+        attention=[] if config.model.attention == "none" else [attention],
+        labels=federation.labels,
+        training=training,
+        privacy="none",
+    )
