@@ -32,6 +32,7 @@ from worker.errors import (
     TransportError,
 )
 from worker.ports import Offsets, Output, Partition, Record
+from worker.settings import Settings
 from worker.transport import kafka_transactions as transactions
 
 Start = Literal["earliest", "latest"]
@@ -366,7 +367,7 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
     try:
         return kind(**shared, **client, **properties)
     except KafkaError as error:
-        servers = client["bootstrap_servers"]
+        servers = ",".join(client["bootstrap_servers"])
         raise BrokerUnreachableError(
             f"no Kafka broker answered at {servers} within {BOOTSTRAP_SECONDS} s: {describe(error)}. "
             "Start one there, or set LIMELIGHT_BOOTSTRAP_SERVERS."
@@ -391,8 +392,26 @@ def transport_error(what: str, error: KafkaError) -> TransportError:
 
 
 def describe(error: Exception) -> str:
-    """The error's class and text on one line."""
-    return f"{type(error).__name__}: {error}".replace("\n", " ").removesuffix(": ")
+    """The error on one line; kafka-python's own begin with the name of their class."""
+    text = str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split()).removesuffix(".")
+
+
+def client_properties(settings: Settings) -> dict[str, Any]:
+    """kafka-python's connection properties for the settings."""
+    properties: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.sasl_password is not None:
+        properties |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    if settings.ssl_ca_file is not None:
+        properties["ssl_cafile"] = str(settings.ssl_ca_file)
+    return properties
 
 
 def fenced_message(kind: str, name: str) -> str:

@@ -1,0 +1,208 @@
+"""Wires the parts together; the only place that knows them all."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+import structlog
+
+from worker.answering import Answerer, Timer
+from worker.bundle import Bundle, load_bundle
+from worker.clock import SystemClock
+from worker.delivery import SliceDelivery
+from worker.files import write_file
+from worker.golden import check_golden_records
+from worker.health import HealthServer, Heartbeat, Readiness
+from worker.instance import Instance
+from worker.messages import ModelRef
+from worker.metrics import Metrics
+from worker.pipeline import Pipeline
+from worker.reporting import Reporter
+from worker.scorer import OnnxScorer
+from worker.settings import Settings
+from worker.transport.kafka import KafkaFeed, KafkaSink, KafkaSource, client_properties
+
+POLL_SECONDS = 0.2
+"""Longest wait for records, and so for noticing SIGTERM on an idle topic."""
+STALLED_SECONDS = 90.0
+"""/livez fails after this long without a turn of the loop: longer than a rebalance or a delivery may take."""
+MAX_BACKOFF_SECONDS = 2.0
+FIRST_BACKOFF_SECONDS = 0.02
+
+log = structlog.get_logger("worker")
+
+
+def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> Answerer:
+    """Loads the bundle's model, checks it on its golden records and builds what answers records with it.
+
+    Raises:
+        BundleError: the model cannot be loaded, or answers differently than when it was exported.
+        SettingsError: the settings name a field that the model does not read.
+    """
+    field = bundle.manifest.fields[0]
+    record_field = settings.field_map([field.name])[field.name]
+    scorer = OnnxScorer(bundle)
+    check_golden_records(bundle, scorer)
+    return Answerer(
+        bundle.manifest,
+        bundle.vocabulary(field),
+        scorer,
+        record_field=record_field,
+        id_field=settings.id_field,
+        batch_records=settings.batch_records,
+        clock=SystemClock(),
+        timer=timer,
+    )
+
+
+class StreamWorker:
+    """Scores a topic until it is told to stop."""
+
+    def __init__(self, settings: Settings, *, ready_file: Path | None) -> None:
+        """
+        Args:
+            settings: effective settings.
+            ready_file: written once, when the worker is ready: a JSON object with its port, process id and start times.
+        """
+        self._settings = settings
+        self._ready_file = ready_file
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._readiness = Readiness()
+        self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
+        self._stop = threading.Event()
+        self._start_times: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Runs until SIGTERM or SIGINT, then finishes the slice at hand and leaves.
+
+        Raises:
+            LimelightError: the worker cannot start, or cannot go on.
+        """
+        settings = self._settings
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask_to_stop)
+        with ExitStack() as opened:
+            health = opened.enter_context(
+                HealthServer(
+                    settings.health_host,
+                    settings.health_port,
+                    heartbeat=self._heartbeat,
+                    readiness=self._readiness,
+                    render_metrics=self._metrics.render,
+                )
+            )
+            log.info("started", health_port=health.port, process_id=os.getpid())
+            bundle = load_bundle(settings.require_bundle())
+            answerer = build_answerer(settings, bundle, timer=self._time)
+            self._readiness.model_warmed = True
+            self._mark("model_ready_seconds")
+
+            instance = opened.enter_context(closing(Instance(settings.group_id, settings.instance_id)))
+            source = opened.enter_context(closing(self._build_source(instance)))
+            sink = opened.enter_context(closing(self._build_sink(instance, source)))
+            feed = opened.enter_context(closing(KafkaFeed(client_properties(settings))))
+            reporter = self._build_reporter(bundle, instance, source, feed)
+            delivery = SliceDelivery(
+                sink,
+                output_topic=settings.output_topic,
+                dead_letter_topic=settings.dead_letter_topic,
+                group_id=settings.group_id,
+                clock=self._clock,
+                committed=reporter.slice_committed,
+            )
+            self._readiness.transactions_initialised = True
+            pipeline = Pipeline(
+                source,
+                answerer.answer,
+                delivery,
+                slice_records=settings.slice_records,
+                slice_bytes=settings.slice_bytes,
+                timer=self._time,
+                aborted=reporter.step_failed,
+            )
+            self._loop(pipeline, source, reporter, health.port)
+            log.info("stopped")
+
+    def _loop(self, pipeline: Pipeline, source: KafkaSource, reporter: Reporter, health_port: int) -> None:
+        while not self._stop.is_set():
+            self._heartbeat.beat()
+            pipeline.step(timeout_seconds=POLL_SECONDS)
+            if pipeline.failed_steps:
+                self._stop.wait(min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**pipeline.failed_steps))
+            if source.joined and not self._readiness.partitions_assigned:
+                self._readiness.partitions_assigned = True
+                self._tell_ready(health_port)
+            reporter.report(ready=self._readiness.is_ready())
+
+    def _build_source(self, instance: Instance) -> KafkaSource:
+        settings = self._settings
+        return KafkaSource(
+            client_properties(settings),
+            topic=settings.input_topic,
+            group_id=settings.group_id,
+            instance=instance.name,
+            start=settings.start,
+            offset_gap=settings.offset_gap,
+            session_timeout_seconds=settings.session_timeout_seconds,
+        )
+
+    def _build_sink(self, instance: Instance, source: KafkaSource) -> KafkaSink:
+        settings = self._settings
+        return KafkaSink(
+            client_properties(settings),
+            transactional_id=instance.transactional_id,
+            group=source.group_metadata,
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
+            deadline_seconds=settings.delivery_deadline_seconds,
+        )
+
+    def _build_reporter(self, bundle: Bundle, instance: Instance, source: KafkaSource, feed: KafkaFeed) -> Reporter:
+        manifest, topic = bundle.manifest, self._settings.status_topic
+        self._metrics.model_loaded(name=manifest.name, version=manifest.version)
+        if topic:
+            feed.require(topic)
+        return Reporter(
+            self._metrics,
+            self._clock,
+            instance=instance.name,
+            model=ModelRef(manifest.name, manifest.version, manifest.training.rounds),
+            source=source,
+            publish=lambda key, value: feed.send(topic, value, key=key) if topic else None,
+        )
+
+    def _tell_ready(self, health_port: int) -> None:
+        self._mark("joined_seconds")
+        log.info("ready", health_port=health_port, **self._start_times)
+        if self._ready_file is not None:
+            facts = {"health_port": health_port, "process_id": os.getpid(), **self._start_times}
+            write_file(self._ready_file, msgspec.json.encode(facts))
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
+        self._stop.set()
+        # A delivery that hangs may not hold the process for longer than this; its slice is not committed then.
+        timer = threading.Timer(self._settings.drain_seconds, os._exit, [1])
+        timer.daemon = True
+        timer.start()
+
+    def _mark(self, name: str) -> None:
+        """Notes the time since the process was started, its imports included."""
+        self._start_times[name] = round(process_age_seconds(), 3)
+
+    @contextmanager
+    def _time(self, stage: str) -> Iterator[None]:
+        with self._metrics.stage_seconds[stage].time():
+            yield
+
+
+def process_age_seconds() -> float:
+    """Time since the kernel started this process."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    started_seconds = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started_seconds

@@ -1,0 +1,64 @@
+"""``python -m worker feed``: fill a topic with events, at a rate."""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from worker.settings import Settings
+from worker.transport.files import STANDARD_STREAM, open_input
+from worker.transport.kafka import KafkaFeed, client_properties
+
+FLUSH_SECONDS = 30.0
+TICK_SECONDS = 0.02
+"""The rate is kept per tick: smaller ticks cost more wake-ups, larger ones make bursts."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument("--input", default=STANDARD_STREAM, help="one record a line; - is standard input (default)")
+    parser.add_argument("--topic", help="default: LIMELIGHT_INPUT_TOPIC")
+    parser.add_argument("--rate", type=float, default=0.0, help="records a second; 0 (default) is as fast as it goes")
+    parser.add_argument("--key-field", help="JSON field whose value becomes the record's key; default: no key")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Sends every line as it is; lines need not be valid events."""
+    settings = Settings.from_environment(input_topic=arguments.topic)
+    feed = KafkaFeed(client_properties(settings))
+    try:
+        feed.require(settings.input_topic)
+        with open_input(arguments.input) as lines:
+            count = _send(feed, lines, settings.input_topic, arguments)
+        feed.flush(timeout_seconds=FLUSH_SECONDS)
+    finally:
+        feed.close()
+    print(f"{count} records sent to {settings.input_topic}", file=sys.stderr)
+    return 0
+
+
+def _send(feed: KafkaFeed, lines: Iterable[bytes], topic: str, arguments: argparse.Namespace) -> int:
+    started_seconds = time.monotonic()
+    count = 0
+    for line in lines:
+        value = line.rstrip(b"\r\n")
+        feed.send(topic, value, key=_key(value, arguments.key_field))
+        count += 1
+        if arguments.rate > 0:
+            ahead_seconds = count / arguments.rate - (time.monotonic() - started_seconds)
+            if ahead_seconds > TICK_SECONDS:
+                time.sleep(ahead_seconds)
+    return count
+
+
+def _key(value: bytes, field: str | None) -> bytes | None:
+    """The record's key, or None where the line has none: a malformed line is sent all the same."""
+    if field is None:
+        return None
+    try:
+        found = msgspec.json.decode(value, type=dict[str, msgspec.Raw]).get(field)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return None if found is None else bytes(found).strip(b'"')

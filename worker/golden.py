@@ -1,0 +1,32 @@
+"""Checks a loaded model against the answers that it gave when it was exported; that also warms it up."""
+
+import numpy as np
+
+from worker.bundle import Bundle
+from worker.errors import BundleError
+from worker.features import TextEncoder, pad
+from worker.ports import Scorer
+
+TOLERANCE = 1e-4
+"""Golden answers are stored with 6 decimals, and CPUs differ in the last bits of a float32 sum."""
+
+
+def check_golden_records(bundle: Bundle, scorer: Scorer) -> None:
+    """Scores the bundle's golden records as one padded batch.
+
+    Raises:
+        BundleError: an answer differs from the one in the bundle.
+    """
+    field = bundle.manifest.fields[0]
+    encoder = TextEncoder(bundle.vocabulary(field), max_tokens=field.max_tokens)
+    golden = bundle.golden_records()
+    rows = [encoder.encode(record.event[field.name]).ids for record in golden]
+    scores = scorer.score(pad(rows))
+    for index, (record, row) in enumerate(zip(golden, rows, strict=True)):
+        found = [scores.probabilities[index], *(w[index, : len(row)] for w in scores.attention.values())]
+        exported = [record.probabilities, *(record.attention[name] for name in scores.attention)]
+        if not all(np.allclose(a, b, rtol=0, atol=TOLERANCE) for a, b in zip(found, exported, strict=True)):
+            raise BundleError(
+                f"{bundle.path}: the model's answer to golden record {index} differs from the exported one by more "
+                f"than {TOLERANCE}. Export it again, or run it on the kind of CPU that it was exported on."
+            )

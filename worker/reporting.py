@@ -1,0 +1,107 @@
+"""The worker's account of itself: gauges for Prometheus and a WorkerStatus on a topic, once a second.
+
+Reporting is best effort. A broker that does not take a status, or does not tell the lag, never holds up the stream.
+"""
+
+import resource
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from worker.answering import Answer
+from worker.errors import LimelightError, RecordError, TransportError
+from worker.messages import ModelRef, WorkerStatus
+from worker.metrics import Metrics
+from worker.ports import Clock, Record, Source
+
+INTERVAL_SECONDS = 1.0
+
+log = structlog.get_logger("worker")
+
+
+class Reporter:
+    """Counts slices as they end and publishes the sums."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        instance: str,
+        model: ModelRef,
+        source: Source,
+        publish: Callable[[bytes, bytes], None],
+    ) -> None:
+        """
+        Args:
+            metrics: takes the counts.
+            clock: for timestamps and the interval.
+            instance: the worker's name; key of its statuses.
+            model: the bundle that answers.
+            source: asked for its assignment and lag.
+            publish: takes key and value of a status; may raise `TransportError`.
+        """
+        self._metrics = metrics
+        self._clock = clock
+        self._instance = instance
+        self._model = model
+        self._source = source
+        self._publish = publish
+        self._predictions = self._dead_letters = self._aborted = 0
+        self._next_seconds = 0.0
+
+    def slice_committed(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        """Counts a committed slice."""
+        now_ms = self._clock.now_ms()
+        refused = Counter(answer.stage for answer in answers if isinstance(answer, RecordError))
+        predictions = len(answers) - refused.total()
+        self._predictions += predictions
+        self._dead_letters += refused.total()
+        self._metrics.slice_committed(
+            predictions=predictions,
+            dead_letters=refused,
+            latencies_seconds=[(now_ms - record.timestamp_ms) / 1000 for record in records],
+        )
+
+    def step_failed(self, error: LimelightError) -> None:
+        """Counts a slice that has to be read again."""
+        self._aborted += 1
+        self._metrics.slice_aborted()
+        log.warning("slice not committed, reading it again", reason=str(error))
+
+    def report(self, *, ready: bool) -> None:
+        """Publishes, if the interval has passed."""
+        now_seconds = self._clock.monotonic_seconds()
+        if now_seconds < self._next_seconds:
+            return
+        self._next_seconds = now_seconds + INTERVAL_SECONDS
+        partitions = sorted(self._source.assignment())
+        self._metrics.ready.set(ready)
+        self._metrics.assigned_partitions.set(len(partitions))
+        try:
+            lag_records = self._source.lag()
+            self._metrics.lag_records.set(lag_records)
+            status = WorkerStatus(
+                instance=self._instance,
+                timestamp_ms=self._clock.now_ms(),
+                ready=ready,
+                model=self._model,
+                partitions=[f"{topic}-{number}" for topic, number in partitions],
+                predictions_total=self._predictions,
+                dead_letters_total=self._dead_letters,
+                aborted_transactions_total=self._aborted,
+                lag_records=lag_records,
+                rss_bytes=resident_bytes(),
+            )
+            self._publish(self._instance.encode(), msgspec.json.encode(status))
+        except TransportError as error:
+            log.warning("status not published", reason=str(error))
+
+
+def resident_bytes() -> int:
+    """Physical memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
