@@ -137,7 +137,8 @@ class DeadLetter(Struct, kw_only=True):
             "exception.message": self.message,
             "group": self.group_id,
         }
-        return [(ERROR_HEADER_PREFIX + name, value.encode()) for name, value in values.items()]
+        # A reason that quotes half a character must not stop the stream.
+        return [(ERROR_HEADER_PREFIX + name, value.encode(errors="replace")) for name, value in values.items()]
 
     @classmethod
     def from_headers(cls, headers: Headers) -> "DeadLetter":
@@ -146,18 +147,19 @@ class DeadLetter(Struct, kw_only=True):
         Raises:
             KeyError: the headers were not written by `to_headers`.
         """
-        values = {
-            name.removeprefix(ERROR_HEADER_PREFIX): value.decode()
-            for name, value in headers
-            if name.startswith(ERROR_HEADER_PREFIX) and value is not None
-        }
+        latest = {name: value for name, value in headers if value is not None}
+
+        def read(name: str) -> str:
+            # Nothing else is decoded: a producer may use our prefix for bytes that are no text.
+            return latest[ERROR_HEADER_PREFIX + name].decode()
+
         return cls(
-            schema_version=int(values["schema.version"]),
-            source=Position(values["topic"], int(values["partition"]), int(values["offset"])),
-            stage=values["stage"],
-            error=values["exception.class.name"],
-            message=values["exception.message"],
-            group_id=values["group"],
+            schema_version=int(read("schema.version")),
+            source=Position(read("topic"), int(read("partition")), int(read("offset"))),
+            stage=read("stage"),
+            error=read("exception.class.name"),
+            message=read("exception.message"),
+            group_id=read("group"),
         )
 
 

@@ -30,11 +30,11 @@ from worker.errors import SettingsError
 PREFIX = "LIMELIGHT_"
 MASK = "********"
 FOREIGN_NAMES = frozenset({"LIMELIGHT_CACHE_DIR", "LIMELIGHT_TEST_SESSION"})
-"""Names with our prefix that others read: where ``deploy.local`` keeps brokers, and the mark of the tests' processes."""
+"""Names with our prefix that others read: the broker cache of ``deploy.local``, and the tests' mark on processes."""
 
 _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
-_RECORD_FIELD = re.compile(r'[^"\\\x00-\x1f]+')  # msgspec cannot match keys that need escaping
+_RECORD_FIELD = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')  # msgspec cannot match keys that need escaping
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
 
 
