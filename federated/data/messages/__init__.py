@@ -1,0 +1,1 @@
+"""Material for generated customer messages: what they say, in which language, and in whose style."""
