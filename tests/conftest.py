@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.local.kafka.cluster import Cluster
 from deploy.local.kafka.errors import KafkaUnavailableError
 
 # Every process that a test starts inherits this variable, whatever becomes of its parent.
 MARK = "LIMELIGHT_TEST_SESSION"
+
+# Speed is judged by benches: on a busy machine a time limit would fail a test that is right.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

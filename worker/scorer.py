@@ -39,7 +39,13 @@ class OnnxScorer:
             BundleTensorError: ONNX Runtime cannot load the graph, or reports other tensors than the manifest.
         """
         graph = bundle.manifest.graphs[0]
-        self._session = build_session(bundle.contents[graph.file], threads=threads or available_cpus())
+        try:
+            self._session = build_session(bundle.contents[graph.file], threads=threads or available_cpus())
+        except Exception as error:
+            # ONNX Runtime's exceptions share no base class of their own.
+            raise BundleTensorError(
+                f"ONNX Runtime cannot load {bundle.path / graph.file}: {error}. Export the model again."
+            ) from error
         _check_tensors(bundle.path, graph, self._session)
         self._input = bundle.manifest.fields[0].input
         self._attention = {axes.name: axes.output for axes in bundle.manifest.attention}
@@ -50,7 +56,6 @@ class OnnxScorer:
         try:
             probabilities, *weights = self._session.run(self._outputs, {self._input: token_ids})
         except Exception as error:
-            # ONNX Runtime's exceptions share no base class of their own.
             raise ScoringError(f"the model failed on a batch of shape {token_ids.shape}: {error}") from error
         if not np.isfinite(probabilities).all():
             raise ScoringError(

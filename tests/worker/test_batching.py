@@ -1,0 +1,33 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.batching import plan_batches
+
+pytestmark = pytest.mark.fast
+
+
+@given(st.lists(st.integers(1, 60)), st.integers(1, 9))
+def test_every_row_is_in_exactly_one_batch(lengths: list[int], max_rows: int) -> None:
+    batches = plan_batches(lengths, max_rows=max_rows)
+
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    assert all(1 <= len(batch) <= max_rows for batch in batches)
+
+
+@given(st.lists(st.integers(1, 60)), st.integers(1, 9))
+def test_a_batch_holds_neighbours_in_length(lengths: list[int], max_rows: int) -> None:
+    batches = [[lengths[row] for row in batch] for batch in plan_batches(lengths, max_rows=max_rows)]
+
+    for shorter, longer in zip(batches, batches[1:], strict=False):
+        assert max(shorter) <= min(longer)
+
+
+def test_sorting_saves_padding() -> None:
+    lengths = [60, 2, 3, 60, 2, 3, 60, 3]
+
+    def cells(batches: list[list[int]]) -> int:
+        return sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+
+    arrival = [list(range(start, start + 4)) for start in (0, 4)]
+    assert cells(plan_batches(lengths, max_rows=4)) < cells(arrival) * 0.6
