@@ -256,31 +256,39 @@ def load_bundle(path: Path) -> Bundle:
     return Bundle(path=path, manifest=manifest, contents=contents)
 
 
-def _decode_manifest(path: Path, text: bytes) -> Manifest:
-    class Version(Struct):
-        schema_version: int
+class _AnyManifest(Struct):
+    """What a manifest of every schema version has."""
 
+    schema_version: int
+
+
+def _decode_manifest(path: Path, text: bytes) -> Manifest:
     try:
-        found = msgspec.json.decode(text, type=Version).schema_version
+        found = msgspec.json.decode(text, type=_AnyManifest).schema_version
         if found != SCHEMA_VERSION:
             raise BundleSchemaError(
                 f"{path / MANIFEST} has schema version {found}; this worker reads version {SCHEMA_VERSION}. "
                 "Export the model again, or run the worker of that version."
             )
         return msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleSchemaError(f"{path / MANIFEST} is not a manifest: {error}") from error
 
 
 def _read_verified(path: Path, name: str, digest: str) -> bytes:
-    target = path / name
-    if not target.resolve().is_relative_to(path.resolve()):
-        raise BundleDigestError(f"{path / MANIFEST} names a file outside the bundle: {name!r}. Do not use this bundle.")
     try:
+        target = (path / name).resolve()
+        if not target.is_relative_to(path.resolve()):
+            raise BundleDigestError(
+                f"{path / MANIFEST} names a file outside the bundle: {name!r}. Do not use this bundle."
+            )
+        if target.exists() and not target.is_file():
+            # Reading a pipe would wait for ever.
+            raise BundleDigestError(f"{path / MANIFEST} names {name!r}, which is not a file. Do not use this bundle.")
         data = target.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last two: a NUL in the name, a link to itself
         raise BundleDigestError(
-            f"{target} cannot be read: {error.strerror}. Copy or export the bundle again."
+            f"{name!r} in {path} cannot be read: {error}. Copy or export the bundle again."
         ) from error
     if sha256(data) != digest:
         raise BundleDigestError(f"{target} differs from its digest in {MANIFEST}. Copy or export the bundle again.")
