@@ -7,6 +7,7 @@ from federated.commands.arguments import fraction
 from federated.data.examples import encode_line, write_lines
 from federated.data.holdout import hold_out
 from federated.data.readers import read_examples
+from federated.errors import OutputError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes both files and prints how many examples each has. ``id`` is the row in the source, counted from 1."""
+    _check_outputs(arguments.train_output, arguments.heldout_output)
     examples = read_examples(
         arguments.data,
         text_field=arguments.text_field,
         label_field=arguments.label_field,
         client_field=arguments.client_field,
     )
-    parts = hold_out([example.label for example in examples], fraction=arguments.heldout_fraction, seed=arguments.seed)
+    labels = [example.label for example in examples]
+    parts = hold_out(labels, fraction=arguments.heldout_fraction, seed=arguments.seed)
     for path, indices in [(arguments.train_output, parts.train), (arguments.heldout_output, parts.heldout)]:
         write_lines(path, (encode_line(examples[i], identifier=i + 1) for i in indices))
         print(f"{len(indices)} examples to {path}")
+
+
+def _check_outputs(train: Path, heldout: Path) -> None:
+    """Refuses what would fail, or destroy the first file, after the first file was written."""
+    if train.resolve() == heldout.resolve():
+        raise OutputError(f"both parts would go to {train}. Name two files.")
+    for path in (train, heldout):
+        if not path.parent.is_dir():
+            raise OutputError(f"cannot write {path}: there is no directory {path.parent}. Create it first.")

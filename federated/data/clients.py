@@ -5,6 +5,7 @@ Representation: axis 0 of every array is the example. ``token_ids`` is int32 `[N
 clients can be stacked without another pad.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -89,12 +90,11 @@ def encode(
         DataError: an example has a label that is not in `labels`.
     """
     indices = {label: index for index, label in enumerate(labels)}
-    unseen = sorted({example.label for example in examples} - indices.keys())
-    if unseen:
-        count = sum(example.label == unseen[0] for example in examples)
+    if unseen := Counter(example.label for example in examples if example.label not in indices):
+        found = ", ".join(f"{label!r} ({count} examples)" for label, count in sorted(unseen.items()))
         raise DataError(
-            f"the label {unseen[0]!r} of {count} held-out examples was never seen in training "
-            f"(known: {', '.join(labels)}). Train with examples of it, or remove these."
+            f"never seen in training: the label {found}; known are {', '.join(map(repr, labels))}. "
+            "Train with examples of it, or remove it."
         )
     encoder = TextEncoder(vocabulary, max_tokens=max_tokens)
     token_ids = np.full((len(examples), max_tokens), PAD_ID, dtype=np.int32)

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from federated.errors import DataError
+from federated.errors import OutputError
 from worker.files import write_file
 
 Spans = list[tuple[int, int]]
@@ -40,11 +40,11 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     """Writes `lines` to `path`, all of them or none.
 
     Raises:
-        DataError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
     try:
         write_file(path, b"".join(lines))
     except OSError as error:
-        raise DataError(
+        raise OutputError(
             f"cannot write {path}: {error.strerror}. Name a file in a directory that exists and is yours."
         ) from error

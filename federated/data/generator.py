@@ -34,7 +34,7 @@ def generate(*, records: int, seed: int, clients: int) -> Iterator[Example]:
     random = Random(seed)
     population = draw_population(clients, seed=seed)
     cells = range(population.joint.size)
-    cumulative = list(accumulate(population.joint.flat))
+    cumulative = list(accumulate(population.joint.ravel().tolist()))
     for _ in range(records):
         (cell,) = random.choices(cells, cum_weights=cumulative)
         client, rest = divmod(cell, len(LABELS) * len(LANGUAGES))

@@ -1,22 +1,19 @@
-"""Labelled texts from files: CSV, JSON Lines and Parquet, told apart by the ending of the name.
+"""Labelled texts from files of any kind that `federated.data.rows` reads.
 
-Rows are counted from 1; a CSV header is not a row. Labels are text: the number 1 becomes ``"1"``, and so does 1.0.
+Labels and clients are text: the number 1 becomes ``"1"``, and so does 1.0. A ``planted`` column, as the generator
+writes it, is kept where the text is in the column ``text``.
 """
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from federated.data.examples import Example
+from federated.data.examples import Example, Spans
+from federated.data.rows import read_rows
 from federated.errors import DataError
-
-Row = Mapping[str, Any]
-
-MAX_CSV_FIELD_CHARACTERS = 16 * 2**20
-"""Python's own limit of 131,072 refuses long documents; without any, an unclosed quote would swallow the file."""
 
 
 def read_examples(path: Path, *, text_field: str, label_field: str, client_field: str | None = None) -> list[Example]:
@@ -31,64 +28,48 @@ def read_examples(path: Path, *, text_field: str, label_field: str, client_field
     Raises:
         DataError: the file or one of its rows cannot be used; the message says which.
     """
-    read = _READERS.get(path.suffix.lower())
-    if read is None:
-        raise DataError(f"{path} is of an unknown kind. Give a file that ends in {', '.join(_READERS)}.")
     fields = [text_field, label_field] + ([client_field] if client_field else [])
     examples = []
-    try:
-        for number, row in enumerate(read(path), start=1):
-            place = f"{path}, row {number}"
-            if missing := [field for field in fields if field not in row]:
-                raise DataError(f"{place} has no column {missing[0]!r}; it has {', '.join(map(repr, row))}.")
-            examples.append(
-                Example(
-                    text=_text(row[text_field], text_field, place),
-                    label=_name(row[label_field], label_field, place),
-                    client=_name(row[client_field], client_field, place) if client_field else None,
-                )
+    for place, row in read_rows(path):
+        if missing := [field for field in fields if field not in row]:
+            present = ", ".join(map(repr, row)) or "none"
+            raise DataError(f"{place} has no column {missing[0]!r}. Name one that it has: {present}.")
+        examples.append(
+            Example(
+                text=_text(row[text_field], text_field, place),
+                label=_name(row[label_field], label_field, place),
+                client=_name(row[client_field], client_field, place) if client_field else None,
+                planted=_planted(row, place) if text_field == "text" else UNSET,
             )
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from error
+        )
+    if not examples:
+        raise DataError(f"{path} holds no rows. Give a file with examples.")
     return examples
 
 
 def _text(value: Any, field: str, place: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{place}: {field!r} holds no text. Remove the row or fill it.")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{place}: {field!r} is empty. Fill it, or remove the row.")
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {field!r} holds {type(value).__name__}, not text. Name the column of the text.")
     return value
 
 
 def _name(value: Any, field: str, place: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if value is None or not str(value).strip():
-        raise DataError(f"{place}: {field!r} is empty. Remove the row or fill it.")
+    missing = value is None or value != value  # noqa: PLR0124 - a missing number of a Parquet column is NaN
+    if missing or (isinstance(value, str) and not value.strip()):
+        raise DataError(f"{place}: {field!r} is empty. Fill it, or remove the row.")
+    if not isinstance(value, str | int | float):
+        raise DataError(f"{place}: {field!r} holds {type(value).__name__}; only text or a number can be a name.")
     return str(value).strip()
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(MAX_CSV_FIELD_CHARACTERS)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        yield from csv.DictReader(file)
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for line in file:
-            yield msgspec.json.decode(line)
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    # Loading pyarrow takes longer than reading most files, and only this kind needs it.
-    from pyarrow import parquet  # noqa: PLC0415
-
-    yield from parquet.read_table(path).to_pylist()
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".csv": _csv_rows,
-    ".jsonl": _json_rows,
-    ".json": _json_rows,
-    ".parquet": _parquet_rows,
-}
+def _planted(row: Mapping[str, Any], place: str) -> Spans | UnsetType:
+    if "planted" not in row:
+        return UNSET
+    try:
+        return msgspec.convert(row["planted"], Spans)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{place}: 'planted' is not a list of [start, end]: {error}. Rename the column.") from error
