@@ -30,10 +30,11 @@ def main(argv: Sequence[str]) -> int:
             subparser.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
+        status: int = arguments.run(arguments)
     except LimelightError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return status
 
 
 if __name__ == "__main__":

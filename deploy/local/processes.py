@@ -46,7 +46,8 @@ class ChildProcess:
         Args:
             command: program and arguments.
             name: how messages call it.
-            output: file that takes its stdout and stderr; appended to.
+            output: file that takes its stdout and stderr; appended to. Its stdin is a pipe that stays empty, and ends
+                when we do.
             environment: variables in addition to ours.
             grace_seconds: time that `stop` leaves between SIGTERM and SIGKILL.
         """
@@ -55,10 +56,11 @@ class ChildProcess:
         self._grace_seconds = grace_seconds
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *map(str, command)]
         with output.open("ab") as sink:
+            self._output_start = sink.tell()
             self._process = _forking_thread.submit(
                 subprocess.Popen,
                 tethered,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
@@ -81,7 +83,10 @@ class ChildProcess:
         Raises:
             subprocess.TimeoutExpired: it still runs.
         """
-        return self._process.wait(timeout_seconds)
+        status = self._process.wait(timeout_seconds)
+        if self._process.stdin:
+            self._process.stdin.close()
+        return status
 
     def terminate(self) -> None:
         """Asks it to end, and does not wait."""
@@ -105,8 +110,9 @@ class ChildProcess:
 
     def tail(self, lines: int = 20) -> str:
         """The last lines of its output."""
-        with self.output.open(encoding="utf-8", errors="replace") as file:
-            return "".join(deque(file, maxlen=lines)).rstrip()
+        with self.output.open("rb") as file:
+            file.seek(self._output_start)
+            return b"".join(deque(file, maxlen=lines)).decode(errors="replace").rstrip()
 
     def __enter__(self) -> Self:
         return self

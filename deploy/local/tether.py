@@ -26,7 +26,7 @@ def main(parent_pid: int, command: list[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     try:
-        os.execvp(command[0], command)
+        os.execvp(command[0], command)  # noqa: S606 - no shell is what we want
     except OSError as error:
         print(f"error: cannot start {command[0]}: {error.strerror}", file=sys.stderr)
         return 127

@@ -1,12 +1,11 @@
-"""A cluster of real Kafka nodes that lives as long as the process that started it."""
+"""A cluster of real Kafka nodes that lives no longer than the process that started it."""
 
 import base64
-import shutil
 import socket
-import tempfile
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,30 +13,37 @@ from typing import Self
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from deploy.local.kafka.configuration import Endpoints, render_properties
-from deploy.local.kafka.distribution import Distribution, find_distribution
-from deploy.local.kafka.errors import BrokerStartError, PortTakenError
+from deploy.local.kafka.configuration import Endpoints
+from deploy.local.kafka.distribution import Distribution
+from deploy.local.kafka.errors import BrokerError, PortTakenError
 from deploy.local.kafka.jars import KAFKA_VERSION
 from deploy.local.kafka.node import Node
-from deploy.local.kafka.ports import LOOPBACK, choose_ports
+from deploy.local.kafka.ports import LOOPBACK, choose_ports, is_free
+from deploy.local.kafka.sources import find_distribution
+from deploy.local.scratch import scratch_directory
+from worker.files import write_file
 
 READY_TIMEOUT_SECONDS = 90.0
 """Generous, for machines that start ten other things at the same time."""
-PORT_ATTEMPTS = 5
+BOOTSTRAP_TIMEOUT_MS = 5_000
 POLL_SECONDS = 0.05
+PORT_ATTEMPTS = 5
+"""A second passes between choosing a free port and listening on it, and another process can be faster."""
 
 
 class Cluster:
     """Running nodes. Use it as a context manager, or call `close`."""
 
     version = KAFKA_VERSION
+    bootstrap_servers: str
+    """Addresses of the nodes, with commas between."""
 
-    def __init__(self, nodes: Sequence[Node], endpoints: Sequence[Endpoints], *, temporary: Path | None) -> None:
-        """See `start`. `temporary` is removed with the cluster."""
-        self.nodes = nodes
-        self.bootstrap_servers = ",".join(f"{LOOPBACK}:{each.broker}" for each in endpoints)
-        self._endpoints = endpoints
-        self._temporary = temporary
+    def __init__(self, distribution: Distribution, *, nodes: int, root: Path) -> None:
+        """See `start`, which is what callers use."""
+        self._cluster_id = _claim(root, nodes)
+        self.nodes = [Node(distribution, node_id=index, root=root) for index in range(1, nodes + 1)]
+        self._endpoints: list[Endpoints] = []
+        self._cleanup = ExitStack()
 
     @classmethod
     def start(
@@ -49,91 +55,112 @@ class Cluster:
         properties: Mapping[str, str] | None = None,
         distribution: Distribution | None = None,
     ) -> Self:
-        """Starts `nodes` nodes and returns when all of them serve.
+        """Starts nodes and returns when all of them serve.
 
         Args:
-            nodes: each is broker and controller.
-            data_dir: keeps the data and is used again next time; by default a temporary directory.
+            nodes: how many; each is broker and controller.
+            data_dir: keeps the data, to be used again; by default a temporary directory.
             port: of the first node, the others follow; by default free ones.
             properties: broker properties in place of ours.
             distribution: by default the first that `find_distribution` finds.
 
         Raises:
             KafkaUnavailableError: no Kafka can be had on this machine.
-            BrokerStartError: a node did not come up; its last output is in the message.
+            JarChecksumError: a jar is not the locked one.
+            BrokerError: a node did not come up; its last output is in the message.
         """
         distribution = distribution or find_distribution()
-        temporary = None if data_dir else Path(tempfile.mkdtemp(prefix="limelight-kafka-"))
-        attempts = 1 if port else PORT_ATTEMPTS
-        while True:
-            attempts -= 1
-            endpoints = _choose_endpoints(nodes, port)
-            directories = _node_directories(data_dir or temporary, nodes)
-            members = [
-                Node(
-                    distribution,
-                    directory,
-                    render_properties(
-                        node_id=index, endpoints=endpoints, data=directory / "data", overrides=properties
-                    ),
-                )
-                for index, directory in enumerate(directories, start=1)
-            ]
-            cluster = cls(members, endpoints, temporary=temporary)
-            try:
-                cluster._bring_up()
-            except PortTakenError:
-                cluster._kill()
-                if attempts == 0:
-                    cluster.close()
-                    raise
-            except BaseException:
-                cluster.close()
-                raise
-            else:
-                return cluster
+        with ExitStack() as cleanup:
+            root = data_dir or cleanup.enter_context(scratch_directory("limelight-kafka-"))
+            cluster = cls(distribution, nodes=nodes, root=root)
+            # Data that is thrown away needs no orderly shutdown, which takes seconds.
+            cleanup.callback(cluster._stop if data_dir else cluster._kill)
+            cluster._bring_up(port, properties or {})
+            cluster._cleanup = cleanup.pop_all()
+        return cluster
 
-    def wait_until_ready(self, *, brokers: int | None = None) -> None:
-        """Waits until the controller counts `brokers` live brokers, by default all."""
-        expected = len(self.nodes) if brokers is None else brokers
+    def wait_until_ready(self) -> None:
+        """Returns when every node listens and the controller counts it in.
+
+        Raises:
+            BrokerError: a node ended, or took longer than `READY_TIMEOUT_SECONDS`.
+        """
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
-        while self._count_live_brokers() < expected:
-            for node in self.nodes:
-                node.check_alive()
+        while True:
+            missing = self._find_missing()
+            self.check_alive()
+            if missing is None:
+                return
             if time.monotonic() > deadline:
-                raise BrokerStartError(f"{expected} broker(s) were not ready after {READY_TIMEOUT_SECONDS:.0f} s")
+                logs = "".join(node.log_tail() for node in self.nodes)
+                raise BrokerError(f"Kafka is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {missing}.{logs}")
             time.sleep(POLL_SECONDS)
+
+    def check_alive(self) -> None:
+        """
+        Raises:
+            BrokerError: a node ended without being asked to.
+        """
+        for node in self.nodes:
+            node.check_alive()
 
     def close(self) -> None:
         """Ends all nodes and removes what was temporary."""
-        self._kill()
-        if self._temporary:
-            shutil.rmtree(self._temporary)
+        self._cleanup.close()
 
-    def _bring_up(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        for formatting in [node.begin_format(cluster_id) for node in self.nodes if not node.is_formatted]:
-            if formatting.wait() != 0:
-                raise BrokerStartError(f"{formatting.name} failed: {formatting.tail()}")
+    def _bring_up(self, port: int | None, properties: Mapping[str, str]) -> None:
+        for attempts_left in reversed(range(PORT_ATTEMPTS)):
+            self._endpoints = _choose_endpoints(len(self.nodes), port)
+            self.bootstrap_servers = ",".join(f"{LOOPBACK}:{each.broker}" for each in self._endpoints)
+            for node in self.nodes:
+                node.configure(self._endpoints, properties)
+            self._format()
+            for node in self.nodes:
+                node.start()
+            try:
+                self.wait_until_ready()
+            except PortTakenError:
+                self._kill()
+                if not attempts_left:
+                    raise
+            else:
+                return
+
+    def _format(self) -> None:
+        with ExitStack() as running:
+            new = [node for node in self.nodes if not node.is_formatted]
+            for process in [running.enter_context(node.begin_format(self._cluster_id)) for node in new]:
+                if process.wait() != 0:
+                    raise BrokerError(f"{process.name} failed:\n{process.tail()}")
+
+    def _find_missing(self) -> str | None:
+        # A plain connection first: it is refused at once, while the client would wait and retry.
+        for node, endpoint in zip(self.nodes, self._endpoints, strict=True):
+            try:
+                socket.create_connection((LOOPBACK, endpoint.broker), timeout=1).close()
+            except OSError as error:
+                return f"{node.name} on port {endpoint.broker}: {error}"
+        try:
+            with KafkaAdminClient(
+                bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
+            ) as admin:
+                description = admin.describe_cluster()
+        except KafkaError as error:
+            return str(error)
+        if description["cluster_id"] != self._cluster_id:
+            return f"another cluster, {description['cluster_id']}, answers at {self.bootstrap_servers}"
+        live = sum(not broker["is_fenced"] for broker in description["brokers"])
+        return None if live == len(self.nodes) else f"the controller counts {live} of {len(self.nodes)} brokers"
+
+    def _stop(self) -> None:
         for node in self.nodes:
-            node.start()
-        self.wait_until_ready()
+            node.terminate()
+        for node in self.nodes:
+            node.stop()
 
     def _kill(self) -> None:
         for node in self.nodes:
             node.kill()
-
-    def _count_live_brokers(self) -> int:
-        for endpoint in self._endpoints:
-            try:
-                socket.create_connection((LOOPBACK, endpoint.broker), timeout=1).close()
-            except OSError:
-                return 0
-        try:
-            with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=5000) as admin:
-                return sum(not broker["is_fenced"] for broker in admin.describe_cluster()["brokers"])
-        except KafkaError:
-            return 0
 
     def __enter__(self) -> Self:
         return self
@@ -144,14 +171,35 @@ class Cluster:
         self.close()
 
 
-def _choose_endpoints(nodes: int, port: int | None) -> list[Endpoints]:
-    ports = choose_ports(2 * nodes)
-    brokers = range(port, port + nodes) if port else ports[:nodes]
-    return [Endpoints(broker, controller) for broker, controller in zip(brokers, ports[nodes:], strict=True)]
+def _claim(root: Path, nodes: int) -> str:
+    """Makes `root` the home of a cluster of so many nodes and returns the cluster's id, which stays the same.
+
+    Raises:
+        BrokerError: the directory cannot be written, or another number of nodes lives there.
+    """
+    identity = root / "cluster.id"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not identity.exists():
+            write_file(identity, _random_cluster_id().encode())
+    except OSError as error:
+        raise BrokerError(f"the data directory {root} cannot be used: {error.strerror}. Choose another") from error
+    found = len(list(root.glob("node-*")))
+    if found not in (0, nodes):
+        raise BrokerError(f"{root} holds a cluster of {found} node(s), not {nodes}. Ask for as many, or choose another")
+    return identity.read_text()
 
 
-def _node_directories(root: Path, nodes: int) -> list[Path]:
-    directories = [root / f"node-{index}" for index in range(1, nodes + 1)]
-    for directory in directories:
-        directory.mkdir(parents=True, exist_ok=True)
-    return directories
+def _random_cluster_id() -> str:
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass  # Kafka's tool would take it for an option
+    return text
+
+
+def _choose_endpoints(nodes: int, first_port: int | None) -> list[Endpoints]:
+    free = choose_ports(2 * nodes)
+    brokers = range(first_port, first_port + nodes) if first_port else free[:nodes]
+    for port in brokers:
+        if not is_free(port):
+            raise PortTakenError(f"port {port} is in use. Choose another --port, or none to get a free one")
+    return [Endpoints(broker, controller) for broker, controller in zip(brokers, free[nodes:], strict=True)]

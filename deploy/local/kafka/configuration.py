@@ -56,6 +56,8 @@ def render_properties(
         # 50 partitions of each by default: seconds of file creation for the first group and the first transaction.
         "offsets.topic.num.partitions": 4,
         "transaction.state.log.num.partitions": 4,
+        # 128 MB by default, taken whether a topic is compacted or not.
+        "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
         # Three seconds by default, in which the first member of a group waits for others.
         "group.initial.rebalance.delay.ms": 0,
         # A misspelt topic must be an error, not a new topic.

@@ -52,8 +52,8 @@ def download_with_maven(jars: Sequence[Jar], directory: Path) -> None:
         raise SourceError("mvn is not on PATH")
     pom = directory / "pom.xml"
     pom.write_text(render_pom(jars), encoding="utf-8")
-    command = [maven, "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={directory}"]
-    with ChildProcess(command, name="mvn", output=directory / "mvn.log") as process:
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={directory}"]
+    with ChildProcess([maven, "-q", "-B", "-f", str(pom), *goal], name="mvn", output=directory / "mvn.log") as process:
         if process.wait() != 0:
             raise SourceError(f"mvn failed: {process.tail(lines=3)}")
     for scaffold in (pom, process.output):

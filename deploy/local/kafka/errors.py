@@ -6,7 +6,7 @@
     ├── KafkaUnavailableError   no source of a Kafka distribution works on this machine
     ├── SourceError             one source does not work; the next one is tried
     ├── JarChecksumError        a jar is not the one that was locked: nothing else is tried
-    └── BrokerStartError        a node did not come up
+    └── BrokerError             a node did not come up, or ended
         └── PortTakenError      *retriable* on other ports
 """
 
@@ -25,11 +25,11 @@ class JarChecksumError(LimelightError):
     """A jar differs from its locked digest. Running it would mean running code that nobody chose."""
 
 
-class BrokerStartError(LimelightError):
-    """A node did not come up."""
+class BrokerError(LimelightError):
+    """A node did not come up, or ended."""
 
 
-class PortTakenError(BrokerStartError):
-    """Another process listens on the port."""
+class PortTakenError(BrokerError):
+    """Another process listens on a port that a node needs."""
 
     retriable = True

@@ -1,87 +1,103 @@
 """One Kafka node: a directory and, while it runs, a child process."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deploy.local.kafka.configuration import LOG4J
+from deploy.local.kafka.configuration import LOG4J, Endpoints, render_properties
 from deploy.local.kafka.distribution import Distribution
-from deploy.local.kafka.errors import BrokerStartError, PortTakenError
+from deploy.local.kafka.errors import BrokerError, PortTakenError
 from deploy.local.processes import ChildProcess
 from worker.files import write_file
 
-STOP_GRACE_SECONDS = 15.0
+STOP_GRACE_SECONDS = 20.0
 BIND_FAILURE = "Socket server failed to bind"
 
 
 class Node:
-    """A node whose configuration is written and whose data directory is or will be formatted.
+    """A node and its directory.
 
     ::
 
-        <directory>/
+        node-1/
         ├── server.properties
         ├── log4j2.properties
-        ├── broker.log         what the process printed
+        ├── broker.log           what the processes printed
         └── data/
     """
 
-    def __init__(self, distribution: Distribution, directory: Path, properties: str) -> None:
-        """Writes the configuration; `directory` exists."""
-        self.directory = directory
+    def __init__(self, distribution: Distribution, *, node_id: int, root: Path) -> None:
+        """Makes the directory ``node-<node_id>`` in `root`."""
+        self.name = f"node-{node_id}"
+        self._node_id = node_id
         self._distribution = distribution
-        self._configuration = directory / "server.properties"
-        self._log4j = directory / "log4j2.properties"
-        self._log = directory / "broker.log"
+        self._directory = root / self.name
+        self._data = self._directory / "data"
+        self._configuration = self._directory / "server.properties"
+        self._log4j = self._directory / "log4j2.properties"
         self._process: ChildProcess | None = None
-        write_file(self._configuration, properties.encode())
+        self._directory.mkdir(exist_ok=True)
+
+    def configure(self, endpoints: Sequence[Endpoints], overrides: Mapping[str, str]) -> None:
+        """Writes the configuration: ports of all nodes, and properties in place of ours."""
+        text = render_properties(node_id=self._node_id, endpoints=endpoints, data=self._data, overrides=overrides)
+        write_file(self._configuration, text.encode())
         write_file(self._log4j, LOG4J.encode())
 
     @property
     def is_formatted(self) -> bool:
         """True if the data directory belongs to a cluster already."""
-        return (self.directory / "data" / "meta.properties").exists()
+        return (self._data / "meta.properties").exists()
 
     def begin_format(self, cluster_id: str) -> ChildProcess:
-        """Starts to format the data directory."""
+        """Starts to format the data directory; the caller waits."""
         return self._run(self._distribution.format_command(self._configuration, cluster_id), purpose="format")
 
     def start(self) -> None:
-        """Starts the node and does not wait for it."""
+        """Starts the node and does not wait until it serves."""
         self._process = self._run(self._distribution.run_command(self._configuration, self._log4j), purpose="broker")
 
+    def terminate(self) -> None:
+        """Begins to shut the node down in order, so that its log need not be recovered."""
+        if self._process:
+            self._process.terminate()
+
     def stop(self) -> None:
-        """Shuts the node down in order, so that its log need not be recovered."""
-        if self._process is not None:
+        """Shuts the node down in order, and returns when it is gone."""
+        if self._process:
             self._process.stop()
 
     def kill(self) -> None:
         """Ends the node at once, as a crash would."""
-        if self._process is not None:
+        if self._process:
             self._process.kill()
 
     @property
-    def pid(self) -> int:
-        """Process id of the node that was started last."""
-        if self._process is None:
-            raise BrokerStartError(f"{self.directory.name} was never started")
-        return self._process.pid
+    def pid(self) -> int | None:
+        """Process id, if the node was ever started."""
+        return self._process.pid if self._process else None
 
     def check_alive(self) -> None:
         """
         Raises:
             PortTakenError: the node ended because a port is in use.
-            BrokerStartError: it ended for another reason.
+            BrokerError: it ended for another reason.
         """
         if self._process is None or self._process.status is None:
             return
-        tail = self._process.tail()
-        kind = PortTakenError if BIND_FAILURE in tail else BrokerStartError
-        raise kind(f"{self.directory.name} ended with status {self._process.status}. The end of {self._log}:\n{tail}")
+        raised = PortTakenError if BIND_FAILURE in self._process.tail() else BrokerError
+        raise raised(f"{self.name} ended with status {self._process.status}.{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """The end of its log, as it is added to an error message."""
+        if self._process is None:
+            return ""
+        return f" Last lines of {self._process.output}:\n{self._process.tail()}"
 
     def _run(self, command: list[str], *, purpose: str) -> ChildProcess:
         return ChildProcess(
             command,
-            name=f"{self.directory.name} {purpose}",
-            output=self._log,
+            name=f"{self.name} {purpose}",
+            output=self._directory / f"{purpose}.log",
             environment=self._distribution.environment,
             grace_seconds=STOP_GRACE_SECONDS,
         )
