@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def test_every_row_is_in_exactly_one_batch(lengths: list[int], max_rows: int) ->
 def test_a_batch_holds_neighbours_in_length(lengths: list[int], max_rows: int) -> None:
     batches = [[lengths[row] for row in batch] for batch in plan_batches(lengths, max_rows=max_rows)]
 
-    for shorter, longer in zip(batches, batches[1:], strict=False):
+    for shorter, longer in pairwise(batches):
         assert max(shorter) <= min(longer)
 
 

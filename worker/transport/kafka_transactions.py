@@ -23,6 +23,13 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from worker.ports import Output
 
 
+class _Headers(list[tuple[str, bytes | None]]):
+    """Headers whose total size is not computed: the client fails on a null value there, and nowhere else."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 class Deadline:
     """A point on the monotonic clock that bounds several waits together."""
 
@@ -58,12 +65,15 @@ def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadl
         KafkaError: at least one was not confirmed. The transaction must be aborted.
     """
     transaction, accumulator, sender = producer._transaction_manager, producer._accumulator, producer._sender
+    for topic in {output.topic for output in outputs}:
+        # A topic that the producer has not heard of would wait in the accumulator until it expires.
+        producer.partitions_for(topic)
     futures = []
     for output in outputs:
         partition = TopicPartition(output.topic, output.partition)
         transaction.maybe_add_partition_to_transaction(partition)
         future, batch_is_full, is_new_batch, _ = accumulator.append(
-            partition, output.timestamp_ms, output.key, output.value, output.headers, abort_on_new_batch=False
+            partition, output.timestamp_ms, output.key, output.value, _Headers(output.headers)
         )
         futures.append(future)
         if batch_is_full or is_new_batch:

@@ -23,8 +23,8 @@ class MemoryBroker:
         self.logs: dict[Partition, list[Record]] = defaultdict(list)
         self.committed: dict[Partition, int] = {}
         self.failures: list[str] = []
-        """Steps of coming deliveries that fail, first come first: ``send`` or ``commit`` abort, ``answer`` commits and
-        loses the broker's answer; ``""`` succeeds."""
+        """Steps at which the next deliveries fail, first come first. ``send``, ``offsets`` and ``commit`` abort;
+        ``answer`` commits and loses the broker's answer; ``""`` succeeds."""
 
     def append(
         self,
@@ -48,7 +48,8 @@ class MemorySource:
 
     def __init__(self, broker: MemoryBroker, topic: str) -> None:
         self._broker = broker
-        self._positions = {(topic, number): 0 for number in range(broker.topics[topic])}
+        partitions = [(topic, number) for number in range(broker.topics[topic])]
+        self._positions = {partition: broker.committed.get(partition, 0) for partition in partitions}
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:  # noqa: ARG002 - never waits
         """Implements `worker.ports.Source`."""
@@ -92,7 +93,7 @@ class MemorySink:
     def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
         """Implements `worker.ports.Sink`."""
         failure = self._broker.failures.pop(0) if self._broker.failures else ""
-        if failure in ("send", "commit"):
+        if failure in ("send", "offsets", "commit"):
             raise DeliveryError(f"the broker failed at {failure}")
         for output in outputs:
             self._broker.append(

@@ -1,0 +1,347 @@
+"""One body of tests for the delivery of a stream, on the in-memory broker and on a real one."""
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, nullcontext
+from typing import Any, Protocol
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaTimeoutError
+
+from deploy.local.kafka.topics import create_topics
+from worker.answering import Answerer
+from worker.bundle import Bundle
+from worker.clock import SystemClock
+from worker.delivery import SliceDelivery
+from worker.errors import LimelightError
+from worker.messages import DeadLetter, Headers, Position, Prediction
+from worker.pipeline import Pipeline, cut
+from worker.ports import Record, Sink, Source
+from worker.scorer import OnnxScorer
+from worker.transport import kafka_transactions as transactions
+from worker.transport.kafka import KafkaSink, KafkaSource
+from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
+
+PARTITIONS = 3
+OUTPUT_PARTITIONS = 2
+EVENTS, PREDICTIONS, DEAD_LETTERS = "events", "predictions", "dead"
+FAILURES = ["send", "offsets", "commit", "answer"]
+"""Where a transaction is made to fail; ``answer``: it was committed, but nobody told us."""
+
+
+class Stream(Protocol):
+    """What a test needs of a broker."""
+
+    def append(
+        self, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None
+    ) -> Position: ...
+
+    def open(self) -> tuple[Source, Sink]: ...
+
+    def fail(self, steps: list[str]) -> None:
+        """Makes the next transactions fail at these steps."""
+
+    def read(self, topic: str) -> list[Record]:
+        """What a read_committed reader sees, in order per partition."""
+
+
+class MemoryStream:
+    def __init__(self) -> None:
+        self._broker = MemoryBroker({EVENTS: PARTITIONS, PREDICTIONS: OUTPUT_PARTITIONS, DEAD_LETTERS: 1})
+
+    def append(self, partition: int, value: bytes | None, **fields: Any) -> Position:
+        return self._broker.append(EVENTS, partition, value, **fields).position
+
+    def open(self) -> tuple[Source, Sink]:
+        return MemorySource(self._broker, EVENTS), MemorySink(self._broker)
+
+    def fail(self, steps: list[str]) -> None:
+        self._broker.failures += steps
+
+    def read(self, topic: str) -> list[Record]:
+        return [r for p in range(self._broker.topics[topic]) for r in self._broker.logs[topic, p]]
+
+    def close(self) -> None:
+        pass
+
+
+class KafkaStream:
+    """Topics of its own on a real broker; fails where `kafka_transactions` names a step."""
+
+    def __init__(self, servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._suffix = uuid.uuid4().hex[:8]
+        self._client = {"bootstrap_servers": servers.split(",")}
+        topics = {EVENTS: PARTITIONS, PREDICTIONS: OUTPUT_PARTITIONS, DEAD_LETTERS: 1}
+        create_topics(servers, {self.name(topic): count for topic, count in topics.items()})
+        self._producer = KafkaProducer(**self._client)
+        self._failures: list[str] = []
+        self._opened = ExitStack()
+        for step in ("send_all", "send_offsets", "commit"):
+            monkeypatch.setattr(transactions, step, self._failing(step, getattr(transactions, step)))
+
+    def name(self, topic: str) -> str:
+        return f"{topic}.{self._suffix}"
+
+    def append(
+        self, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None
+    ) -> Position:
+        # Below `send`, which refuses a record with neither key nor value: see kafka_transactions.send_all.
+        topic = self.name(EVENTS)
+        self._producer.partitions_for(topic)
+        future, *_ = self._producer._accumulator.append(
+            TopicPartition(topic, partition), 1_700_000_000_000, key, value, transactions._Headers(headers or [])
+        )
+        self._producer.flush()
+        return Position(topic, partition, future.get().offset)
+
+    def open(self) -> tuple[Source, Sink]:
+        self._opened.close()
+        source = KafkaSource(
+            self._client,
+            topic=self.name(EVENTS),
+            group_id=self._suffix,
+            instance="only",
+            start="earliest",
+            offset_gap="stop",
+            session_timeout_seconds=6,
+        )
+        self._opened.callback(source.close)
+        sink = KafkaSink(
+            self._client,
+            transactional_id=self._suffix,
+            group=source.group_metadata,
+            transaction_timeout_seconds=10,
+            deadline_seconds=8,
+        )
+        self._opened.callback(sink.close)
+        return source, sink
+
+    def fail(self, steps: list[str]) -> None:
+        self._failures += steps
+
+    def read(self, topic: str) -> list[Record]:
+        options = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        with closing(KafkaConsumer(**self._client, **options)) as consumer:
+            partitions = [TopicPartition(self.name(topic), p) for p in consumer.partitions_for_topic(self.name(topic))]
+            consumer.assign(partitions)
+            ends = consumer.end_offsets(partitions)
+            found: list[Record] = []
+            while any(consumer.position(p) < ends[p] for p in partitions):
+                for records in consumer.poll(timeout_ms=100).values():
+                    found += [
+                        Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records
+                    ]
+        return sorted(found, key=lambda r: (r.partition, r.offset))
+
+    def close(self) -> None:
+        self._opened.close()
+        self._producer.close()
+
+    def _failing(self, step: str, real: Any) -> Any:
+        names = {"send_all": ["send"], "send_offsets": ["offsets"], "commit": ["commit", "answer"]}[step]
+
+        def call(*arguments: Any) -> None:
+            due = self._failures[0] if self._failures and self._failures[0] in names else None
+            if due is not None:
+                self._failures.pop(0)
+            if due in ("send", "offsets", "commit"):
+                raise KafkaTimeoutError(f"injected at {due}")
+            real(*arguments)
+            if due == "answer":
+                raise KafkaTimeoutError("injected after the commit")
+
+        return call
+
+
+@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.fast), pytest.param("kafka", marks=pytest.mark.kafka)])
+def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    opened: Any
+    if request.param == "memory":
+        opened = MemoryStream()
+    else:
+        opened = KafkaStream(request.getfixturevalue("broker"), monkeypatch)
+    with closing(opened):
+        yield opened
+
+
+class Run:
+    """A worker on a stream, in this process."""
+
+    def __init__(self, stream: Any, bundle: Bundle, *, slice_records: int = 500, slice_bytes: int = 1 << 20) -> None:
+        self._stream = stream
+        name = getattr(stream, "name", str)
+        source, sink = stream.open()
+        answerer = Answerer(
+            bundle.manifest,
+            bundle.vocabulary(bundle.manifest.fields[0]),
+            OnnxScorer(bundle),
+            record_field="text",
+            id_field="id",
+            batch_records=4,
+            clock=SystemClock(),
+            timer=lambda _: nullcontext(),
+        )
+        self.slices: list[int] = []
+        self.failures: list[LimelightError] = []
+        delivery = SliceDelivery(
+            sink,
+            output_topic=name(PREDICTIONS),
+            dead_letter_topic=name(DEAD_LETTERS),
+            group_id="test-group",
+            clock=SystemClock(),
+            committed=lambda records, _: self.slices.append(len(records)),
+        )
+        self._pipeline = Pipeline(
+            source,
+            answerer.answer,
+            delivery,
+            slice_records=slice_records,
+            slice_bytes=slice_bytes,
+            timer=lambda _: nullcontext(),
+            aborted=self.failures.append,
+        )
+        self._source = source
+
+    def until_committed(self, records: int) -> None:
+        deadline = transactions.Deadline(60)
+        while sum(self.slices) < records:
+            assert deadline.remaining_seconds() > 0, f"{sum(self.slices)} of {records} committed; {self.failures}"
+            self._pipeline.step(timeout_seconds=0.1)
+
+    def until_idle(self) -> None:
+        """Steps until nothing is left to read, whoever counted it."""
+        deadline = transactions.Deadline(60)
+        while self._pipeline.step(timeout_seconds=0.1) or self._pipeline.failed_steps or self._source.lag():
+            assert deadline.remaining_seconds() > 0, f"not idle; {self.failures}"
+
+
+def event(text: str) -> bytes:
+    return msgspec.json.encode({"text": text})
+
+
+def sources(stream: Any) -> list[Position]:
+    """Positions that were answered, in output order."""
+    answered = [msgspec.json.decode(r.value, type=Prediction).source for r in stream.read(PREDICTIONS)]
+    return answered + [DeadLetter.from_headers(r.headers).source for r in stream.read(DEAD_LETTERS)]
+
+
+def test_every_record_is_answered_once_and_in_order(stream: Any, tiny_bundle: Bundle) -> None:
+    values = [event(f"box {'late ' * (n % 5)}") if n % 7 else b"{" for n in range(60)]
+    appended = [stream.append(n % PARTITIONS, value) for n, value in enumerate(values)]
+
+    Run(stream, tiny_bundle).until_committed(len(values))
+
+    assert Counter(sources(stream)) == Counter(appended)
+    for topic in (PREDICTIONS, DEAD_LETTERS):
+        read = stream.read(topic)
+        for partition in range(PARTITIONS):
+            offsets = [
+                position.offset
+                for position in (
+                    msgspec.json.decode(r.value, type=Prediction).source
+                    if topic == PREDICTIONS
+                    else DeadLetter.from_headers(r.headers).source
+                    for r in read
+                )
+                if position.partition == partition
+            ]
+            assert offsets == sorted(offsets)
+
+
+def test_outputs_keep_key_headers_and_partition(stream: Any, tiny_bundle: Bundle) -> None:
+    trace: Headers = [("traceparent", b"00-ab-cd-01"), ("empty", None), ("traceparent", b"again")]
+    for partition in range(PARTITIONS):
+        stream.append(partition, event("thanks"), key=f"key-{partition}".encode(), headers=trace)
+
+    Run(stream, tiny_bundle).until_committed(PARTITIONS)
+
+    outputs = stream.read(PREDICTIONS)
+    assert {(r.key, r.partition) for r in outputs} == {
+        (f"key-{p}".encode(), p % OUTPUT_PARTITIONS) for p in range(PARTITIONS)
+    }
+    assert all(r.headers == trace for r in outputs)
+
+
+def test_a_dead_letter_is_the_record_untouched(stream: Any, tiny_bundle: Bundle) -> None:
+    refused = [
+        (b"\xff\xfe", b"\x00key", [("h", b"\xff"), ("h", None)]),
+        (None, b"tombstone", []),
+        (None, None, [("only", b"header")]),
+        (b'{"x":' + b"[" * 10_000, None, []),
+        (b'{"text":"' + b"a" * 900_000, b"large", []),
+    ]
+    positions = [stream.append(1, value, key=key, headers=headers) for value, key, headers in refused]
+
+    Run(stream, tiny_bundle).until_committed(len(refused))
+
+    letters = stream.read(DEAD_LETTERS)
+    assert [(r.value, r.key, r.headers[: len(h)]) for r, (_, _, h) in zip(letters, refused, strict=True)] == refused
+    accounts = [DeadLetter.from_headers(r.headers) for r in letters]
+    assert [account.source for account in accounts] == positions
+    assert {account.stage for account in accounts} == {"decode"}
+    assert all(account.message and account.group_id == "test-group" for account in accounts)
+
+
+@pytest.mark.parametrize("step", FAILURES)
+def test_a_failed_transaction_loses_and_doubles_nothing(stream: Any, tiny_bundle: Bundle, step: str) -> None:
+    appended = [stream.append(n % PARTITIONS, event("late" if n % 4 else "")) for n in range(30)]
+    run = Run(stream, tiny_bundle, slice_records=10)
+    stream.fail([step])
+
+    run.until_idle()
+
+    assert len(run.failures) == 1
+    assert Counter(sources(stream)) == Counter(appended)
+
+
+def test_a_successor_goes_on_where_the_last_commit_was(stream: Any, tiny_bundle: Bundle) -> None:
+    appended = [stream.append(0, event(f"box {n}")) for n in range(12)]
+    Run(stream, tiny_bundle, slice_records=5).until_committed(5)
+
+    appended += [stream.append(0, event("box again")) for _ in range(3)]
+    Run(stream, tiny_bundle).until_idle()
+
+    assert sources(stream) == appended
+
+
+def test_a_slice_is_closed_by_its_bytes(stream: Any, tiny_bundle: Bundle) -> None:
+    for _ in range(6):
+        stream.append(0, event("box " * 100))
+    run = Run(stream, tiny_bundle, slice_bytes=900)
+
+    run.until_committed(6)
+
+    assert max(run.slices) <= 3
+
+
+steps = st.lists(st.sampled_from([*FAILURES, ""]), max_size=12)
+
+
+@pytest.mark.fast
+@given(steps, st.lists(st.tuples(st.integers(0, PARTITIONS - 1), st.booleans()), max_size=25), st.integers(1, 9))
+def test_any_sequence_of_failures_is_survived(
+    tiny_bundle: Bundle, failures: list[str], records: list[tuple[int, bool]], slice_records: int
+) -> None:
+    stream = MemoryStream()
+    appended = [stream.append(partition, event("thanks") if good else b"") for partition, good in records]
+    stream.fail(failures)
+
+    Run(stream, tiny_bundle, slice_records=slice_records).until_idle()
+
+    assert Counter(sources(stream)) == Counter(appended)
+
+
+@pytest.mark.fast
+@given(st.lists(st.integers(0, 50)), st.integers(1, 100))
+def test_cut_keeps_every_record_in_order(sizes: list[int], max_bytes: int) -> None:
+    records = [Record("t", 0, n, 0, None, b"x" * size, []) for n, size in enumerate(sizes)]
+
+    parts = list(cut(records, max_bytes=max_bytes))
+
+    assert [r for part in parts for r in part] == records
+    assert all(sum(sizes[r.offset] for r in part[:-1]) < max_bytes for part in parts)
