@@ -75,7 +75,8 @@ class HttpServer:
 
 class _Server(ThreadingTCPServer):
     allow_reuse_address = True
-    request_queue_size = CONNECTIONS
+    # A connection beyond the queue waits a whole second before its client tries again.
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -142,7 +142,7 @@ class Metrics:
         """Says which bundle answers from now on."""
         self._model.info({"name": name, "version": version})
 
-    def value(self, name: str, **labels: str) -> float:
+    def value(self, name: str, /, **labels: str) -> float:
         """Current value of one sample, e.g. ``value("limelight_records_total", result="prediction")``.
 
         Raises:
