@@ -1,6 +1,5 @@
 """Which examples are kept from training, to judge the model by."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ class Holdout(NamedTuple):
 
 
 def hold_out(labels: Sequence[str], *, fraction: float, seed: int) -> Holdout:
-    """Chooses `fraction` of each label's examples, rounded; a label's last example always stays in training.
+    """Chooses `fraction` of each label's examples, within one; a label's last example always stays in training.
 
     Raises:
         DataError: the fraction is not between 0 and 1, or one of the two parts would be empty.
@@ -29,10 +28,15 @@ def hold_out(labels: Sequence[str], *, fraction: float, seed: int) -> Holdout:
     random = np.random.default_rng(seed)
     names = np.array(labels)
     chosen: list[int] = []
+    owed = 0.0
     for label in sorted(set(labels)):
         members = random.permutation(np.flatnonzero(names == label))
-        count = min(math.floor(fraction * len(members) + 0.5), len(members) - 1)
+        owed += fraction * len(members)
+        count = min(round(owed), len(members) - 1)
         chosen.extend(members[:count].tolist())
+        # What rounding left over goes to the next label, so that many small labels are held out too; what a label
+        # could not give because it is too small does not.
+        owed = min(owed - count, 0.5)
     if not chosen:
         raise DataError(
             f"a held-out fraction of {fraction} of {len(labels)} examples leaves nothing to judge by. "

@@ -1,0 +1,46 @@
+"""The dispatcher imports no more than the chosen command needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+from federated.__main__ import COMMANDS, main
+
+pytestmark = pytest.mark.fast
+
+
+def modules_after(*words: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded once the command has ended."""
+    code = (
+        "import sys\nfrom federated.__main__ import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(finished.stderr.splitlines()[-1].split())
+
+
+def test_help_names_every_command_and_loads_none(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name} " in text and summary in text for name, summary in COMMANDS.items())
+    assert not {"numpy", "msgspec", "tensorflow"} & modules_after("--help")
+
+
+def test_generating_needs_no_tensorflow_and_no_pyarrow():
+    loaded = modules_after("generate", "--records", "3")
+    assert "numpy" in loaded
+    assert not {"tensorflow", "tensorflow_federated", "pyarrow"} & loaded
+
+
+@pytest.mark.parametrize("words", [[], ["unknown"], ["--records", "5"]])
+def test_wrong_usage(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err

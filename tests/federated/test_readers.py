@@ -1,0 +1,163 @@
+"""Every kind of file gives the same examples, and every kind of damage one clear error that names the row."""
+
+import json
+
+import pyarrow
+import pytest
+from msgspec import UNSET
+from pyarrow import parquet
+
+from federated.data.examples import Example
+from federated.data.readers import read_examples
+from federated.errors import DataError
+
+pytestmark = pytest.mark.fast
+
+ROWS = [
+    {"review": "很快，好吃", "stars": 1, "user": "a"},
+    {"review": 'said "no",\nthen left', "stars": 0, "user": "b"},
+]
+EXPECTED = [Example("很快，好吃", "1", "a"), Example('said "no",\nthen left', "0", "b")]
+CSV = 'review,stars,user\r\n"很快，好吃",1,a\r\n"said ""no"",\nthen left",0,b\r\n'
+
+
+def read(path, client_field="user"):
+    return read_examples(path, text_field="review", label_field="stars", client_field=client_field)
+
+
+def write(path, content):
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refusal(path):
+    with pytest.raises(DataError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.CSV"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_csv(tmp_path, name, bom):
+    assert read(write(tmp_path / name, bom + CSV.encode())) == EXPECTED
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_json_lines(tmp_path, name, bom):
+    lines = "\n\n".join(json.dumps(row) for row in ROWS)
+    assert read(write(tmp_path / name, bom + lines.encode())) == EXPECTED
+
+
+def test_parquet(tmp_path):
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet") == EXPECTED
+
+
+def test_without_a_client_column_nobody_owns_the_rows(tmp_path):
+    examples = read(write(tmp_path / "a.csv", CSV), client_field=None)
+    assert {example.client for example in examples} == {None}
+
+
+@pytest.mark.parametrize(("value", "label"), [(1, "1"), (1.0, "1"), (0.5, "0.5"), (" x ", "x"), (-3, "-3")])
+def test_labels_become_text(tmp_path, value, label):
+    path = write(tmp_path / "a.jsonl", json.dumps({"review": "r", "stars": value, "user": 7}))
+    assert read(path) == [Example("r", label, "7")]
+
+
+def test_a_csv_field_may_be_larger_than_python_allows_by_itself(tmp_path):
+    text = "long " * 100_000
+    assert read(write(tmp_path / "a.csv", f"review,stars,user\n{text},1,a\n"))[0].text == text
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    assert read(write(tmp_path / "a.csv", CSV.replace("\r\n", "\r\n\r\n"))) == EXPECTED
+
+
+def test_planted_spans_are_kept_with_their_text(tmp_path):
+    line = {"text": "not on", "label": "x", "planted": [[0, 3]]}
+    path = write(tmp_path / "a.jsonl", json.dumps(line))
+    assert read_examples(path, text_field="text", label_field="label")[0].planted == [(0, 3)]
+    assert read_examples(path, text_field="label", label_field="label")[0].planted is UNSET
+
+
+def test_planted_that_is_no_list_of_spans_is_refused(tmp_path):
+    path = write(tmp_path / "a.jsonl", json.dumps({"text": "a rose", "label": "x", "planted": "2020-05-01"}))
+    with pytest.raises(DataError, match=r"row 1 \(line 1\): 'planted' is not a list.*Rename the column"):
+        read_examples(path, text_field="text", label_field="label")
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_missing_file(tmp_path, name):
+    assert "No such file" in refusal(tmp_path / name)
+
+
+def test_a_directory(tmp_path):
+    (tmp_path / "a.csv").mkdir()
+    assert "Is a directory" in refusal(tmp_path / "a.csv")
+
+
+def test_an_unknown_kind(tmp_path):
+    assert ".csv, .jsonl, .json, .parquet" in refusal(write(tmp_path / "a.xlsx", b""))
+
+
+HEADER = "review,stars,user\n"
+GOOD = "fine,1,a\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("", "holds no rows", id="empty file"),
+        pytest.param(HEADER, "holds no rows", id="header only"),
+        pytest.param("text,stars,user\n" + GOOD, "row 1 (line 2) has no column 'review'. Name one", id="no column"),
+        pytest.param("text,stars,user\n" + GOOD, "'text', 'stars', 'user'", id="names the columns there are"),
+        pytest.param(HEADER + GOOD + " ,1,a\n", "row 2 (line 3): 'review' is empty", id="empty text"),
+        pytest.param(HEADER + GOOD + "x,,a\n", "row 2 (line 3): 'stars' is empty", id="empty label"),
+        pytest.param(HEADER + GOOD + "x,1,\n", "row 2 (line 3): 'user' is empty", id="empty client"),
+        pytest.param(HEADER + GOOD + "a, b,1,a\n", "row 2 (line 3) has 4 values for 3 columns", id="too many values"),
+        pytest.param(HEADER + GOOD + "x,1\n", "row 2 (line 3) has 2 values for 3 columns", id="too few values"),
+        pytest.param(HEADER + '"a\nb",1,a\n,1,a\n', "row 2 (line 4)", id="line breaks do not count as rows"),
+        pytest.param(HEADER + GOOD + '"x,1,a\n' + GOOD, "row 2 (line 4) is not valid CSV", id="open quote"),
+        pytest.param(HEADER.encode() + b"fine,1,a\n\xb2\xee,1,a\n", "row 2 (line 3) is not UTF-8", id="not UTF-8"),
+        pytest.param(b"\xb2\xee,stars,user\n", "header (line 1) is not UTF-8", id="header is not UTF-8"),
+    ],
+)
+def test_damaged_csv(tmp_path, content, message):
+    assert message in refusal(write(tmp_path / "a.csv", content))
+
+
+LINE = json.dumps(ROWS[0]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("", "holds no rows", id="empty file"),
+        pytest.param(LINE + "\n{oops\n", "row 2 (line 3) is not a JSON object", id="broken line"),
+        pytest.param("[1]\n", "row 1 (line 1) is not a JSON object", id="no object"),
+        pytest.param(LINE.encode() + b'{"review": "\xff"}', "row 2 (line 2) is not a JSON object", id="not UTF-8"),
+        pytest.param('{"review": ' + "[" * 100_000, "row 1 (line 1) is not a JSON object", id="deep nesting"),
+        pytest.param("{}", "has no column 'review'. Name one that it has: none", id="no columns"),
+        pytest.param(LINE + '{"review": "x"}', "row 2 (line 2) has no column 'stars'", id="missing key"),
+        pytest.param('{"review": 5, "stars": 1, "user": 1}', "'review' holds int, not text", id="text is a number"),
+        pytest.param('{"review": null, "stars": 1, "user": 1}', "'review' is empty", id="text is null"),
+        pytest.param('{"review": "x", "stars": [1], "user": 1}', "'stars' holds list", id="label is a list"),
+        pytest.param('{"review": "x", "stars": null, "user": 1}', "'stars' is empty", id="label is null"),
+    ],
+)
+def test_damaged_json_lines(tmp_path, content, message):
+    assert message in refusal(write(tmp_path / "a.jsonl", content))
+
+
+def test_damaged_parquet(tmp_path):
+    assert "is damaged after row 0" in refusal(write(tmp_path / "a.parquet", b"PAR1 but not really PAR1"))
+
+
+def test_a_missing_number_in_parquet_is_empty(tmp_path):
+    rows = [{"review": "x", "stars": float("nan"), "user": "a"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert "row 1: 'stars' is empty" in refusal(tmp_path / "a.parquet")
