@@ -1,16 +1,19 @@
 """Structured logs on stderr: one event name and key/value pairs a line, as JSON or for people.
 
 Log a record by its topic, partition and offset, never by what is in it: keys and texts may be personal. As a second
-line of defence, values under the names of a record's content, and all bytes, are withheld here.
+line of defence, values under the names of a record's content, all bytes and all messages are withheld here.
 """
 
 import logging
 import sys
+from typing import Any
 
 import msgspec
 import structlog
+from msgspec import Struct
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from worker.messages import ModelRef, Position
 from worker.ports import Output, Record
 
 WITHHELD = "<withheld>"
@@ -56,10 +59,22 @@ def _console() -> list[Processor]:
 
 
 def _withhold_content(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for name, value in event.items():
-        if name in _CONTENT or isinstance(value, bytes | Record | Output):
-            event[name] = WITHHELD
-    return event
+    return _screen(event)  # type: ignore[no-any-return]
+
+
+def _screen(value: Any) -> Any:
+    """`value` without anything that can hold a record's content, at any depth."""
+    match value:
+        case bytes() | Record() | Output():
+            return WITHHELD
+        case Struct() if not isinstance(value, Position | ModelRef):
+            return WITHHELD
+        case dict():
+            return {name: WITHHELD if name in _CONTENT else _screen(item) for name, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_screen(item) for item in value]
+        case _:
+            return value
 
 
 class _Forward(logging.Handler):
