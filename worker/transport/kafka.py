@@ -21,6 +21,7 @@ from kafka.errors import (
     OffsetOutOfRangeError,
     ProducerFencedError,
 )
+from kafka.net.compat import KafkaNetClient
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker.errors import (
@@ -43,6 +44,7 @@ RETRY_BACKOFF_MS = 5
 """kafka-python sleeps this long when the coordinator is still busy with the last transaction. With the client's default
 of 100 ms, 5-38 % of the transactions stall for 100-225 ms."""
 REQUEST_SECONDS = 5
+METADATA_SECONDS = 2
 LINGER_MS = 20
 """Lets a slice fill few large batches; a flush does not wait for it."""
 BATCH_BYTES = 256 * 1024
@@ -213,11 +215,7 @@ class KafkaSink:
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
-        try:
-            found = self._ready_producer().partitions_for(topic)
-        except KafkaError:
-            found = None
-        return len(require_topic(found, topic))
+        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
@@ -314,11 +312,7 @@ class KafkaFeed:
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
-        try:
-            found = self._producer.partitions_for(topic)
-        except KafkaError:
-            found = None
-        require_topic(found, topic)
+        require_topic(find_partitions(self._producer, topic), topic)
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
         """Queues a record; a failure is raised by the next `flush`."""
@@ -362,16 +356,38 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
     Raises:
         BrokerUnreachableError: no broker answered in time.
     """
-    # An idempotent producer's deadline must cover its linger and one request.
+    opened: list[KafkaNetClient] = []
+
+    def open_network(**configuration: Any) -> KafkaNetClient:
+        opened.append(KafkaNetClient(**configuration))
+        return opened[-1]
+
     shared = {"bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000, "request_timeout_ms": REQUEST_SECONDS * 1000}
     try:
-        return kind(**shared, **client, **properties)
+        return kind(kafka_client=open_network, **shared, **client, **properties)
     except KafkaError as error:
+        # A client that could not be built leaves its sockets and its thread behind: an outage would collect them.
+        for network in opened:
+            network.close()
         servers = ",".join(client["bootstrap_servers"])
         raise BrokerUnreachableError(
             f"no Kafka broker answered at {servers} within {BOOTSTRAP_SECONDS} s: {describe(error)}. "
             "Start one there, or set LIMELIGHT_BOOTSTRAP_SERVERS."
         ) from error
+
+
+def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:
+    """Partitions of `topic`, None if it does not exist.
+
+    `KafkaProducer.partitions_for` would keep asking for a topic that is missing until ``max_block_ms``.
+    """
+    try:
+        partitions: set[int] = producer._wait_on_metadata(topic, METADATA_SECONDS * 1000)
+    except KafkaTimeoutError:
+        return None
+    except KafkaError as error:
+        raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
+    return partitions
 
 
 def require_topic(partitions: set[int] | None, topic: str) -> set[int]:
