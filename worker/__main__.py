@@ -54,12 +54,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = _build_parser(name, command).parse_args(argv)
     assert command is not None, "argparse ends the process on anything but a known command"
     try:
-        return command.run(arguments)
+        status = command.run(arguments)
+        # Here, where a reader that has left can still be answered for, and not when the interpreter ends.
+        sys.stdout.flush()
+        return status
     except LimelightError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read our output has left, as `head` does. Python would complain once more when it flushes at exit.
+        # Whoever read our output has left, as `head` does. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:

@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     settings = Settings.from_environment()
     if arguments.action == "check":
-        load_bundle(settings.require_bundle())
+        bundle = load_bundle(settings.require_bundle())
+        settings.field_map(field.name for field in bundle.manifest.fields)
         print("ok")
     elif arguments.json:
         print(msgspec.json.format(msgspec.json.encode(_effective(settings)), indent=2).decode())

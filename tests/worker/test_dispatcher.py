@@ -1,0 +1,141 @@
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker import __main__ as dispatcher
+from worker.errors import LimelightError
+
+pytestmark = pytest.mark.fast
+
+PROGRAM = [sys.executable, "-m", "worker"]
+PATIENCE_SECONDS = 60
+
+
+def install(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int) -> list[Any]:
+    """Puts a command in the place of `score` that ends with `outcome`; returns what it was called with."""
+    calls: list[Any] = []
+    command: Any = types.ModuleType("worker.commands.score")
+
+    def run(arguments: Any) -> int:
+        calls.append(arguments)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    command.add_arguments = lambda parser: parser.add_argument("--bundle", required=True)
+    command.run = run
+    monkeypatch.setitem(sys.modules, "worker.commands.score", command)
+    return calls
+
+
+def run_program(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+        env={**os.environ, **variables},
+    )
+
+
+def test_the_chosen_command_gets_its_own_options_and_decides_the_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = install(monkeypatch, 7)
+
+    assert dispatcher.main(["score", "--bundle", "x"]) == 7
+    assert calls[0].bundle == "x"
+
+
+def test_our_own_errors_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    install(monkeypatch, LimelightError("topic `x` is missing.\nCreate it."))
+
+    assert dispatcher.main(["score", "--bundle", "x"]) == 1
+    assert capsys.readouterr() == ("", "error: topic `x` is missing. Create it.\n")
+
+
+def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, ZeroDivisionError("a bug"))
+
+    with pytest.raises(ZeroDivisionError):
+        dispatcher.main(["score", "--bundle", "x"])
+
+
+def test_an_interrupt_is_no_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    install(monkeypatch, KeyboardInterrupt())
+
+    assert dispatcher.main(["score", "--bundle", "x"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("argv", [[], ["unheard-of"], ["--bundle"], ["config"], ["config", "shwo"]])
+def test_wrong_usage_ends_with_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dispatcher.main(argv)
+
+    assert ended.value.code == 2
+    assert "usage: python -m worker" in capsys.readouterr().err
+
+
+def test_every_offered_command_exists_and_every_command_is_offered() -> None:
+    directory = Path(dispatcher.__file__).parent / "commands"
+
+    assert {path.stem for path in directory.glob("[!_]*.py")} == set(dispatcher.COMMANDS)
+
+
+@pytest.mark.parametrize("name", dispatcher.COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dispatcher.main([name, "--help"])
+
+    assert ended.value.code == 0
+    assert f"usage: python -m worker {name}" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import json, sys\n"
+        "from worker.__main__ import main\n"
+        "try:\n    main(['--help'])\n"
+        "except SystemExit:\n    print(json.dumps(sorted(sys.modules)))\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
+
+    imported = set(json.loads(answer.stdout.splitlines()[-1]))
+    assert "worker.errors" in imported
+    assert imported & {"numpy", "onnxruntime", "kafka", "pydantic", "structlog", "tensorflow"} == set()
+
+
+def test_the_program_fails_as_promised() -> None:
+    answer = run_program("config", "show", LIMELIGHT_STRAT="latest")
+
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == (
+        "error: LIMELIGHT_STRAT is not a setting. Did you mean LIMELIGHT_START? "
+        "`python -m worker config show --help` lists them all.\n"
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_gets_no_traceback(unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as output:
+        answer = subprocess.run(
+            [*PROGRAM, "config", "show"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+
+    assert (answer.returncode, answer.stderr) == (1, "")
