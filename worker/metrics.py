@@ -142,17 +142,6 @@ class Metrics:
         """Says which bundle answers from now on."""
         self._model.info({"name": name, "version": version})
 
-    def value(self, name: str, /, **labels: str) -> float:
-        """Current value of one sample, e.g. ``value("limelight_records_total", result="prediction")``.
-
-        Raises:
-            KeyError: there is no such sample.
-        """
-        found = self._registry.get_sample_value(name, labels)
-        if found is None:
-            raise KeyError(f"{name}{labels}")
-        return found
-
     def render(self) -> bytes:
         """All metrics in Prometheus' text format, see `CONTENT_TYPE`."""
         return generate_latest(self._registry)

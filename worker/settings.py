@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     slice_records: Annotated[int, Field(ge=1, le=100_000)] = 512
     """Records that are committed together at most. A transaction costs about 5 ms whatever its size."""
     slice_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
-    """Bytes of values that are committed together at most; a single larger record still is one slice."""
+    """Bytes of keys and values that close a slice. The record that reaches the limit still belongs to it."""
     batch_records: Annotated[int, Field(ge=1, le=4_096)] = 32
     """Records that the model scores in one call. Throughput saturates between 8 and 32 and falls at 128."""
 

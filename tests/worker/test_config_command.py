@@ -1,14 +1,13 @@
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from worker.__main__ import main
-from worker.bundle import GoldenRecord, Graph, Parity, TextField, Training, write_bundle
 from worker.settings import MASK, PREFIX, Settings, variable
 
 pytestmark = pytest.mark.fast
@@ -26,34 +25,6 @@ LOGIN = {
 def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    golden = GoldenRecord(event={"text": "good"}, probabilities=[1.0], attention={})
-    contents = {
-        "model.onnx": b"graph",
-        "vocabulary.txt": b"[PAD]\n[UNK]\n",
-        "golden.jsonl": msgspec.json.encode(golden),
-    }
-    return write_bundle(
-        tmp_path,
-        contents,
-        name="tiny",
-        task="classify",
-        fields=[TextField(name="text", input="token_ids", vocabulary="vocabulary.txt", max_tokens=8)],
-        graphs=[Graph(file="model.onnx", inputs=[], outputs=[])],
-        attention=[],
-        labels=["good"],
-        opset=17,
-        parity=Parity(max_abs_diff=0.0, probes=0),
-        golden="golden.jsonl",
-        histograms={},
-        training=Training(
-            preset="p", engine="tff", rounds=0, clients=0, seed=0, seconds=0.0, metrics={}, library_versions={}
-        ),
-        privacy="none",
-    )
 
 
 def set_all(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -84,13 +55,13 @@ def test_show_prints_every_setting_with_its_value_and_source(
 
 
 def test_what_show_prints_can_be_set_again(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bundle: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_bundle_path: Path
 ) -> None:
     chosen = {
         "LIMELIGHT_FIELDS": '{"text":"the, review"}',
         "LIMELIGHT_STATUS_TOPIC": "",
         "LIMELIGHT_DRAIN_SECONDS": "1.5",
-        "LIMELIGHT_BUNDLE": str(bundle),
+        "LIMELIGHT_BUNDLE": str(tiny_bundle_path),
     }
     set_all(monkeypatch, chosen)
     before = Settings.from_environment()
@@ -137,9 +108,9 @@ def test_the_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_check_accepts_a_sound_bundle(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bundle: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_bundle_path: Path
 ) -> None:
-    monkeypatch.setenv("LIMELIGHT_BUNDLE", str(bundle))
+    monkeypatch.setenv("LIMELIGHT_BUNDLE", str(tiny_bundle_path))
 
     assert main(["config", "check"]) == 0
     assert capsys.readouterr().out == "ok\n"
@@ -159,12 +130,12 @@ def test_check_accepts_a_sound_bundle(
 def test_check_refuses_with_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    bundle: Path,
+    tiny_bundle_path: Path,
     variables: dict[str, str],
     complaint: str,
 ) -> None:
     mapped = {"LIMELIGHT_FIELDS", "LIMELIGHT_ID_FIELD"} & variables.keys()
-    set_all(monkeypatch, {"LIMELIGHT_BUNDLE": str(bundle), **variables} if mapped else variables)
+    set_all(monkeypatch, {"LIMELIGHT_BUNDLE": str(tiny_bundle_path), **variables} if mapped else variables)
 
     assert main(["config", "check"]) == 1
 
@@ -176,10 +147,11 @@ def test_check_refuses_with_one_line(
 
 
 def test_check_refuses_a_damaged_bundle(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, bundle: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tiny_bundle_path: Path, tmp_path: Path
 ) -> None:
-    (bundle / "model.onnx").write_bytes(b"other")
-    monkeypatch.setenv("LIMELIGHT_BUNDLE", str(bundle))
+    damaged = shutil.copytree(tiny_bundle_path, tmp_path / "damaged")
+    (damaged / "model.onnx").write_bytes(b"other")
+    monkeypatch.setenv("LIMELIGHT_BUNDLE", str(damaged))
 
     assert main(["config", "check"]) == 1
     assert "model.onnx differs from its digest" in capsys.readouterr().err
