@@ -46,7 +46,9 @@ class Instance:
                 continue
             self._lock = file
             return f"{socket.gethostname()}-{slot}"
-        raise SettingsError(f"all {MAX_SLOTS} slots of group {group_id!r} in {directory} are taken. Set INSTANCE_ID.")
+        raise SettingsError(
+            f"all {MAX_SLOTS} slots of group {group_id!r} in {directory} are taken. Set LIMELIGHT_INSTANCE_ID."
+        )
 
     def close(self) -> None:
         """Gives the slot back."""
