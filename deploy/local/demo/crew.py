@@ -1,0 +1,84 @@
+"""The programs that a demo runs, and what it means when one of them ends."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.local.demo.errors import ChildFailedError
+from deploy.local.processes import ChildProcess, stop_all
+
+ERROR = "error: "
+
+
+class Crew:
+    """Running children; use it as a context manager."""
+
+    def __init__(self, directory: Path) -> None:
+        """
+        Args:
+            directory: takes the children's output.
+        """
+        self._directory = directory
+        self._jobs: list[ChildProcess] = []
+        self._services: list[ChildProcess] = []
+
+    def start_job(self, name: str, arguments: Sequence[str | Path]) -> ChildProcess:
+        """Starts ``python -m ARGUMENT...``, which is expected to end with status 0."""
+        job = self._start(name, arguments, {})
+        self._jobs.append(job)
+        return job
+
+    def start_service(
+        self, name: str, arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None
+    ) -> ChildProcess:
+        """Starts ``python -m ARGUMENT...``, which is expected to run until it is stopped."""
+        service = self._start(name, arguments, environment or {})
+        self._services.append(service)
+        return service
+
+    def check(self) -> None:
+        """
+        Raises:
+            ChildFailedError: a job failed, or a service ended.
+        """
+        failed = [job for job in self._jobs if job.status not in (None, 0)]
+        ended = [service for service in self._services if service.status is not None]
+        for child in failed + ended:
+            raise ChildFailedError(describe_failure(child.name, child.status, child.tail()))
+
+    def stop_services(self, services: Sequence[ChildProcess]) -> None:
+        """Ends services together, in order; they may end from now on."""
+        self._services = [service for service in self._services if service not in services]
+        stop_all(services)
+
+    def close(self) -> None:
+        """Ends what still runs: the jobs, then the services, the latest first, as those depend on earlier ones."""
+        stop_all(self._jobs)
+        for service in reversed(self._services):
+            service.stop()
+
+    def _start(self, name: str, arguments: Sequence[str | Path], environment: Mapping[str, str]) -> ChildProcess:
+        return ChildProcess(
+            [sys.executable, "-m", *arguments],
+            name=name,
+            output=self._directory / f"{name}.log",
+            environment=environment,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def describe_failure(name: str, status: int | None, tail: str) -> str:
+    """What to tell the user: the program's own error if it gave one, otherwise the end of its output."""
+    own = [line.removeprefix(ERROR) for line in tail.splitlines() if line.startswith(ERROR)]
+    if own:
+        return f"{name}: {own[-1]}"
+    return f"{name} ended early with status {status}. The end of its output:\n{tail or '(none)'}"

@@ -1,0 +1,104 @@
+"""Appends the traffic to the input topic, at a rate."""
+
+import threading
+import time
+import zlib
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+from kafka import KafkaProducer, TopicPartition
+from kafka.producer.future import FutureRecordMetadata
+
+from deploy.local.demo.records import Outgoing
+from worker.errors import TransportError
+from worker.transport.kafka import connect, describe
+from worker.transport.kafka_transactions import end_producer
+
+LINGER_MS = 2
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Above the topic's limit: the broker judges the size of a record, not the client."""
+TICK_SECONDS = 0.002
+CONFIRM_SECONDS = 30
+
+
+class _Headers(list[tuple[str, bytes | None]]):
+    """Headers whose total size is not computed: the client fails on a null value there, and nowhere else."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Feeder:
+    """Writes records. `run` is the work of a `Background`; the numbers may be read from any thread."""
+
+    def __init__(
+        self, bootstrap_servers: str, topic: str, *, partitions: int, records: Iterable[Outgoing], rate: float
+    ) -> None:
+        """
+        Args:
+            bootstrap_servers: the broker's address.
+            topic: input topic; it exists.
+            partitions: how many it has.
+            records: what to append.
+            rate: records a second.
+        """
+        self.sent = 0
+        """Records that were appended so far."""
+        self._client = {"bootstrap_servers": bootstrap_servers.split(",")}
+        self._topic = topic
+        self._partitions = partitions
+        self._records = records
+        self._rate = rate
+        self._failure: Exception | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Appends until the records end, or `stop` is set; then waits until the broker has confirmed all.
+
+        Raises:
+            TransportError: the broker did not take a record.
+        """
+        producer = connect(KafkaProducer, self._client, linger_ms=LINGER_MS, max_request_size=MAX_REQUEST_BYTES)
+        try:
+            producer.partitions_for(self._topic)
+            self._append_all(producer, stop)
+            producer.flush(timeout=0 if stop.is_set() else CONFIRM_SECONDS)
+        finally:
+            end_producer(producer, timeout_seconds=CONFIRM_SECONDS)
+        self._check()
+
+    def _append_all(self, producer: KafkaProducer, stop: threading.Event) -> None:
+        start_seconds = time.monotonic()
+        turns = count()
+        for record in self._records:
+            ahead_seconds = self.sent / self._rate - (time.monotonic() - start_seconds)
+            if (ahead_seconds > TICK_SECONDS and stop.wait(ahead_seconds)) or stop.is_set():
+                return
+            self._check()
+            number = next(turns) if record.key is None else zlib.crc32(record.key)
+            future = append(producer, TopicPartition(self._topic, number % self._partitions), record)
+            future.add_errback(self._note)
+            self.sent += 1
+
+    def _note(self, failure: Exception) -> None:
+        self._failure = failure
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise TransportError(f"the broker did not take a record: {describe(self._failure)}") from self._failure
+
+
+def append(producer: KafkaProducer, partition: TopicPartition, record: Outgoing) -> FutureRecordMetadata:
+    """Queues `record` with the present time.
+
+    Below `KafkaProducer.send`, which refuses what Kafka allows and producers in other languages send: neither key nor
+    value, and headers without a value.
+    """
+    now_ms = int(time.time() * 1000)
+    appended: tuple[Any, ...] = producer._accumulator.append(
+        partition, now_ms, record.key, record.value, _Headers(record.headers)
+    )
+    future, batch_is_full, is_new_batch, _ = appended
+    if batch_is_full or is_new_batch:
+        producer._sender.wakeup()
+    return future
