@@ -3,6 +3,7 @@
 import os
 import signal
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from deploy.local.kafka.errors import KafkaUnavailableError
 
 # Every process that a test starts inherits this variable, whatever becomes of its parent.
 MARK = "LIMELIGHT_TEST_SESSION"
+# kafka-python leaves the socket of a refused connection to the garbage collector: never connected, so without a peer.
+UNCONNECTED_SOCKET = r"unclosed <socket\.socket fd=\d+, family=2, type=1, proto=6, laddr=\('0\.0\.0\.0'"
 
 # Speed is judged by benches: on a busy machine a time limit would fail a test that is right.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,8 +34,11 @@ def broker() -> Iterator[str]:
         yield cluster.bootstrap_servers
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     os.environ[MARK] = str(uuid.uuid4())
+    config.addinivalue_line("filterwarnings", f"ignore:{UNCONNECTED_SOCKET}:ResourceWarning")
+    # The line above holds while tests run; this one when pytest collects the last garbage.
+    warnings.filterwarnings("ignore", UNCONNECTED_SOCKET, ResourceWarning)
 
 
 @pytest.hookimpl(tryfirst=True)

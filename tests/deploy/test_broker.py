@@ -1,24 +1,126 @@
-"""A real broker, seen by a client."""
+"""Real brokers, seen by a client."""
 
 import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaError
 
+from deploy.local.kafka.cluster import Cluster
+from deploy.local.kafka.errors import BrokerError
 from deploy.local.kafka.topics import create_topics
+from worker.errors import BrokerUnreachableError, TransportError
 
 pytestmark = pytest.mark.kafka
 
+QUICK_FAILOVER = {"broker.session.timeout.ms": "2000", "broker.heartbeat.interval.ms": "500"}
+"""9 s by default, until the controller believes that a broker is gone."""
 
-def test_what_is_produced_is_consumed(broker: str) -> None:
-    topic = f"round-trip-{uuid.uuid4()}"
-    create_topics(broker, {topic: 2})
-    with KafkaProducer(bootstrap_servers=broker) as producer:
-        for index in range(10):
-            producer.send(topic, key=b"k", value=str(index).encode(), partition=index % 2)
-        producer.flush()
+
+@pytest.fixture
+def topic() -> str:
+    return f"test-{uuid.uuid4()}"
+
+
+def produce(servers: str, topic: str, values: Sequence[int], **config: object) -> None:
+    with KafkaProducer(bootstrap_servers=servers, **config) as producer:
+        sent = [producer.send(topic, value=b"%d" % value, partition=0) for value in values]
+        for future in sent:
+            future.get(timeout=30)
+
+
+def consume(servers: str, topic: str, count: int, **config: object) -> list[int]:
+    """Reads `count` records, or fewer if 20 s pass without a new one."""
     with KafkaConsumer(
-        topic, bootstrap_servers=broker, auto_offset_reset="earliest", group_id=None, consumer_timeout_ms=10_000
+        topic,
+        bootstrap_servers=servers,
+        auto_offset_reset="earliest",
+        group_id=None,
+        consumer_timeout_ms=20_000,
+        **config,
     ) as consumer:
-        received = sorted(int(next(consumer).value) for _ in range(10))
-    assert received == list(range(10))
+        return [int(record.value) for _, record in zip(range(count), consumer, strict=False)]
+
+
+def test_what_is_produced_is_consumed(broker: str, topic: str) -> None:
+    create_topics(broker, {topic: 2})
+    produce(broker, topic, range(100))
+    assert consume(broker, topic, 100) == list(range(100))
+
+
+def test_a_reader_of_committed_records_sees_no_aborted_ones(broker: str, topic: str) -> None:
+    create_topics(broker, {topic: 1})
+    with KafkaProducer(bootstrap_servers=broker, transactional_id=topic, retry_backoff_ms=5) as producer:
+        producer.init_transactions()
+        for value, end in ((1, producer.commit_transaction), (2, producer.abort_transaction)):
+            producer.begin_transaction()
+            producer.send(topic, value=b"%d" % value, partition=0)
+            producer.flush()
+            end()
+    produce(broker, topic, [3])
+    assert consume(broker, topic, 2, isolation_level="read_committed") == [1, 3]
+    assert consume(broker, topic, 3, isolation_level="read_uncommitted") == [1, 2, 3]
+
+
+def test_creating_a_topic_again_keeps_it(broker: str, topic: str) -> None:
+    create_topics(broker, {topic: 2}, configs={topic: {"cleanup.policy": "compact"}})
+    create_topics(broker, {topic: 3})
+    with KafkaAdminClient(bootstrap_servers=broker) as admin:
+        assert len(admin.describe_topics([topic])[0]["partitions"]) == 2
+
+
+def test_a_topic_that_the_broker_refuses_is_named(broker: str) -> None:
+    with pytest.raises(TransportError, match="topic 'no/slash' cannot be created"):
+        create_topics(broker, {"no/slash": 1})
+
+
+def test_nobody_at_the_address_is_said_so() -> None:
+    with pytest.raises(BrokerUnreachableError, match=r"no Kafka broker answers at 127\.0\.0\.1:1"):
+        create_topics("127.0.0.1:1", {"any": 1})
+
+
+def test_a_misspelt_topic_is_not_made(broker: str, topic: str) -> None:
+    with pytest.raises(KafkaError):
+        produce(broker, topic, [1], max_block_ms=1_000)
+    with KafkaAdminClient(bootstrap_servers=broker) as admin:
+        assert topic not in admin.list_topics()
+
+
+def test_three_nodes_replicate_and_survive_the_loss_of_one(
+    topic: str, is_alive: Callable[[int], bool], wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    with Cluster.start(nodes=3, properties=QUICK_FAILOVER) as cluster:
+        servers = cluster.bootstrap_servers
+        assert len(servers.split(",")) == 3
+        create_topics(servers, {topic: 1})
+        with KafkaAdminClient(bootstrap_servers=servers) as admin:
+            partition = admin.describe_topics([topic])[0]["partitions"][0]
+        assert sorted(partition["replica_nodes"]) == [1, 2, 3]
+        produce(servers, topic, [1], acks="all")
+
+        killed = cluster.nodes[partition["leader_id"] - 1]
+        pid = killed.pid
+        killed.kill()
+        assert not is_alive(pid)
+        produce(servers, topic, [2], acks="all")
+        with pytest.raises(BrokerError, match=f"{killed.name} ended with status -9"):
+            cluster.check_alive()
+
+        killed.start()
+        cluster.wait_until_ready()
+        assert killed.pid != pid
+        assert consume(servers, topic, 2) == [1, 2]
+        pids = [node.pid for node in cluster.nodes]
+    assert not any(is_alive(pid) for pid in pids)
+
+
+def test_a_data_directory_is_used_again(topic: str, tmp_path: Path) -> None:
+    with Cluster.start(data_dir=tmp_path) as cluster:
+        create_topics(cluster.bootstrap_servers, {topic: 1})
+        produce(cluster.bootstrap_servers, topic, [1, 2])
+    with Cluster.start(data_dir=tmp_path) as cluster:
+        assert consume(cluster.bootstrap_servers, topic, 2) == [1, 2]
+    with pytest.raises(BrokerError, match=r"holds a cluster of 1 node\(s\), not 2"):
+        Cluster.start(nodes=2, data_dir=tmp_path)

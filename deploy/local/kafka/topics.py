@@ -7,6 +7,8 @@ from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from worker.errors import BrokerUnreachableError, TransportError
 
+BOOTSTRAP_TIMEOUT_MS = 5_000
+
 
 def create_topics(
     bootstrap_servers: str, partitions: Mapping[str, int], *, configs: Mapping[str, Mapping[str, str]] | None = None
@@ -23,7 +25,7 @@ def create_topics(
         TransportError: the brokers refused.
     """
     try:
-        admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers, bootstrap_timeout_ms=10_000)
+        admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS)
     except KafkaError as error:
         raise BrokerUnreachableError(
             f"no Kafka broker answers at {bootstrap_servers}: {error}. Check the address and that the broker runs."
