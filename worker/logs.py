@@ -14,7 +14,6 @@ from msgspec import Struct
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from worker.messages import ModelRef, Position
-from worker.ports import Output, Record
 
 WITHHELD = "<withheld>"
 _CONTENT = frozenset({"key", "value", "text", "headers", "record"})
@@ -65,13 +64,13 @@ def _withhold_content(_logger: WrappedLogger, _method: str, event: EventDict) ->
 def _screen(value: Any) -> Any:
     """`value` without anything that can hold a record's content, at any depth."""
     match value:
-        case bytes() | Record() | Output():
+        case bytes():
             return WITHHELD
         case Struct() if not isinstance(value, Position | ModelRef):
             return WITHHELD
         case dict():
             return {name: WITHHELD if name in _CONTENT else _screen(item) for name, item in value.items()}
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple() | set() | frozenset():  # a `worker.ports.Record` is a tuple
             return [_screen(item) for item in value]
         case _:
             return value

@@ -44,10 +44,10 @@ class Service:
             HOST, 0, heartbeat=self.heartbeat, readiness=self.readiness, render_metrics=lambda: b"limelight_ready 1\n"
         )
 
-    def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes, dict[str, str]]:
+    def ask(self, path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
         connection = http.client.HTTPConnection(HOST, self.server.port, timeout=PATIENCE_SECONDS)
         try:
-            connection.request(method, path, body=body)
+            connection.request(method, path)
             response = connection.getresponse()
             return response.status, response.read(), dict(response.getheaders())
         finally:
@@ -122,8 +122,13 @@ def test_other_methods_are_refused(service: Service, method: str) -> None:
     assert (status, headers["Allow"]) == (405, "GET")
 
 
-def test_a_body_that_nobody_reads_does_not_cost_the_client_its_answer(service: Service) -> None:
-    assert service.ask("/readyz", "POST", b"x" * 100_000)[0] == 405
+def test_a_client_may_go_on_sending_a_body_that_nobody_reads(service: Service) -> None:
+    with service.connect() as connection:
+        connection.sendall(b"POST /readyz HTTP/1.1\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 405 ")
+        for _ in range(100):
+            # On a closed connection, all but the first would raise.
+            connection.sendall(b"x" * 1000)
 
 
 @pytest.mark.parametrize(
