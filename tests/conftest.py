@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -10,11 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from deploy.local.kafka.cluster import Cluster
-from deploy.local.kafka.errors import KafkaUnavailableError
-
 # Every process that a test starts inherits this variable, whatever becomes of its parent.
 MARK = "LIMELIGHT_TEST_SESSION"
+GRACE_SECONDS = 3
+"""For what is ending already when the last test is done."""
 # kafka-python leaves the socket of a refused connection to the garbage collector: never connected, so without a peer.
 UNCONNECTED_SOCKET = r"unclosed <socket\.socket fd=\d+, family=2, type=1, proto=6, laddr=\('0\.0\.0\.0'"
 
@@ -26,6 +26,10 @@ settings.load_profile("untimed")
 @pytest.fixture(scope="session")
 def broker() -> Iterator[str]:
     """Bootstrap servers of one real broker, started once for all tests. Use topic and group names of your own."""
+    # Not above: the fast tier should not wait for a Kafka client.
+    from deploy.local.kafka.cluster import Cluster
+    from deploy.local.kafka.errors import KafkaUnavailableError
+
     try:
         cluster = Cluster.start()
     except KafkaUnavailableError as error:
@@ -44,7 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session if a process that a test started is still there, and ends it."""
-    survivors = _survivors()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (survivors := _survivors()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     for pid, command in survivors.items():
         print(f"\nerror: a test left a process behind: {pid} {command}")
         os.kill(pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.processes import ChildProcess
+from deploy.local.processes import ChildProcess, stop_all
 
 pytestmark = pytest.mark.fast
 
@@ -91,3 +91,20 @@ def test_sigkill_to_us_ends_the_child(tmp_path: Path, wait_for: WaitFor, is_aliv
         parent.kill()
         parent.wait()
     wait_for(lambda: not is_alive(pid))
+
+
+def test_several_end_at_the_same_time(tmp_path: Path, wait_for: WaitFor) -> None:
+    waits_for_the_other = (
+        "trap 'touch {0}; while [ ! -e {1} ]; do sleep 0.02; done; exit 0' TERM; echo up; while :; do sleep 0.02; done"
+    )
+    children = [
+        ChildProcess(
+            ["sh", "-c", waits_for_the_other.format(tmp_path / mine, tmp_path / theirs)],
+            name=mine,
+            output=tmp_path / f"{mine}.out",
+        )
+        for mine, theirs in (("a", "b"), ("b", "a"))
+    ]
+    wait_for(lambda: all(child.tail() == "up" for child in children))
+    stop_all(children)
+    assert [child.status for child in children] == [0, 0]

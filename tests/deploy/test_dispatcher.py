@@ -1,0 +1,47 @@
+"""``python -m deploy.local``: wrong usage is told by argparse, and only the chosen command is imported."""
+
+import subprocess
+import sys
+
+import pytest
+
+from deploy.local.__main__ import main
+
+pytestmark = pytest.mark.fast
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "broker" in text
+    assert "demo" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["brokr"], "invalid choice: 'brokr'"),
+        (["broker", "--nodes", "0"], "0 is not a positive number"),
+        (["broker", "--port", "65536"], "65536 is not a port: 1 to 65535"),
+        (["broker", "--property", "log.dirs"], "'log.dirs' is not KEY=VALUE"),
+        (["broker", "--ready-file", "/no/such/directory/file"], "there is no directory /no/such/directory"),
+    ],
+)
+def test_wrong_usage_is_status_2(arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_one_command_does_not_import_the_other() -> None:
+    program = (
+        "import sys; from deploy.local.__main__ import main\n"
+        "try: main(['broker', '--help'])\n"
+        "except SystemExit: print([name for name in sys.modules if name.startswith('deploy.local.demo')])"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("\n[]\n")
