@@ -138,6 +138,19 @@ def test_lag_counts_what_was_not_polled(topic: Topic) -> None:
     assert source.lag() == 7 - found
 
 
+def test_lag_can_be_asked_before_the_first_record(topic: Topic) -> None:
+    topic.fill(7)
+    source = topic.source()
+    source._consumer.poll(timeout_ms=0)
+    deadline = Deadline(30)
+    while not source.joined:
+        assert deadline.remaining_seconds() > 0
+        source._consumer._coordinator.poll(timeout_ms=200)
+
+    assert source.lag() == 7
+    assert len(poll(source, at_least=7)) == 7
+
+
 def test_a_missing_topic_is_named(topic: Topic) -> None:
     source = topic.source()
     with pytest.raises(TopicMissingError, match="no-such-topic"):

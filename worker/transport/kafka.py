@@ -153,11 +153,18 @@ class KafkaSource:
             return 0
         try:
             ends = self._consumer.end_offsets(partitions, timeout_ms=REQUEST_SECONDS * 1000)
-            return sum(
-                max(0, ends[p] - self._consumer.position(p, timeout_ms=REQUEST_SECONDS * 1000)) for p in partitions
-            )
+            return sum(max(0, ends[partition] - self._position(partition)) for partition in partitions)
         except KafkaError as error:
             raise transport_error("the lag cannot be read", error) from error
+
+    def _position(self, partition: TopicPartition) -> int:
+        try:
+            position: int = self._consumer.position(partition, timeout_ms=REQUEST_SECONDS * 1000)
+        except NoOffsetForPartitionError:
+            # Asked between the join and the first poll.
+            self._seek_to_start([partition])
+            position = self._consumer.position(partition, timeout_ms=REQUEST_SECONDS * 1000)
+        return position
 
     def group_metadata(self) -> ConsumerGroupMetadata:
         """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
