@@ -36,6 +36,10 @@ format: $(VENV)/installed ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: schemas
+schemas: $(VENV)/installed ## Generate worker/schemas/*.json from the message types
+	$(BIN)/python -m worker.schemas
+
 .PHONY: lock
 lock: $(VENV)/installed ## Resolve the dependencies again and write requirements/*.lock
 	@# Full first, then the worker constrained by it: the other order has no solution.
