@@ -54,16 +54,23 @@ class _Canonicalizer:
             self._names[value.name] = self._border_name(value, f"in_{index}")
         for tensor in source.initializer:
             self._add_initializer(tensor)
-        outputs = {value.name: self._border_name(value, f"out_{index}") for index, value in enumerate(source.output)}
         for node in source.node:
-            self._add_node(node, outputs)
+            if node.op_type == "Identity":
+                self._names[node.output[0]] = self._names[node.input[0]]
+            else:
+                self._add_node(node)
+        # Each output is an Identity of its own: two of a body's outputs may be one tensor, and tf2onnx makes now the
+        # one and now the other a copy. ONNX Runtime removes these nodes.
+        outputs = [self._border_name(value, f"out_{index}") for index, value in enumerate(source.output)]
+        for name, value in zip(outputs, source.output, strict=True):
+            self._keep(NodeProto(op_type="Identity", name=name, input=[self._names[value.name]], output=[name]))
         ordered = sorted(self._nodes.values(), key=lambda node: (self._depths[node.name], node.name))
         return GraphProto(
             name=f"{self._prefix}graph",
             node=ordered,
             initializer=[self._initializers[name] for name in sorted(self._initializers)],
-            input=[self._renamed(value) for value in source.input],
-            output=[self._renamed(value) for value in source.output],
+            input=[self._renamed(value, self._names[value.name]) for value in source.input],
+            output=[self._renamed(value, name) for value, name in zip(source.output, outputs, strict=True)],
         )
 
     def _add_initializer(self, tensor: Any) -> None:
@@ -74,24 +81,25 @@ class _Canonicalizer:
         self._names[tensor.name] = copy.name
         self._initializers[copy.name] = copy
 
-    def _add_node(self, node: Any, outputs: Mapping[str, str]) -> None:
+    def _add_node(self, node: Any) -> None:
         copy = NodeProto(op_type=node.op_type, domain=node.domain, input=[self._names[name] for name in node.input])
-        # An output of the graph keeps a node of its own, even where another node computes the same.
-        copy.output.extend(outputs.get(name, "") for name in node.output)
         attributes = sorted(node.attribute, key=lambda attribute: str(attribute.name))
         copy.attribute.extend(a for a in attributes if a.type != AttributeProto.GRAPH)
+        # An optional output that nobody asked for has no name.
+        copy.output.extend("wanted" if name else "" for name in node.output)
         prefix = f"{self._prefix}{node.op_type}_{_digest(copy)}/"
-        bodies = [self._body(a, prefix) for a in attributes if a.type == AttributeProto.GRAPH]
-        copy.attribute.extend(bodies)
+        copy.attribute.extend(self._body(a, prefix) for a in attributes if a.type == AttributeProto.GRAPH)
         copy.name = f"{self._prefix}{node.op_type}_{_digest(copy)}"
         for index, name in enumerate(node.output):
             if name:
-                copy.output[index] = outputs.get(name, f"{copy.name}:{index}")
-                self._names[name] = copy.output[index]
-        captured = (name for body in bodies for name in _read_names(body.g))
-        depth = 1 + max((self._depths.get(name, 0) for name in (*copy.input, *captured)), default=0)
-        self._depths |= dict.fromkeys((copy.name, *copy.output), depth)
-        self._nodes[copy.name] = copy
+                copy.output[index] = self._names[name] = f"{copy.name}:{index}"
+        self._keep(copy)
+
+    def _keep(self, node: Any) -> None:
+        read = [*node.input, *(name for attribute in node.attribute for name in _read_names(attribute.g))]
+        depth = 1 + max((self._depths.get(name, 0) for name in read), default=0)
+        self._depths |= dict.fromkeys((node.name, *node.output), depth)
+        self._nodes[node.name] = node
 
     def _body(self, attribute: Any, prefix: str) -> Any:
         copy = _copy(attribute)
@@ -103,9 +111,9 @@ class _Canonicalizer:
         """The world knows the main graph's inputs and outputs by name, a body's by position."""
         return f"{self._prefix}{position}" if self._prefix else str(value.name)
 
-    def _renamed(self, value: Any) -> Any:
+    def _renamed(self, value: Any, name: str) -> Any:
         copy = _copy(value)
-        copy.name = self._names[value.name]
+        copy.name = name
         if self._prefix:
             for dimension in copy.type.tensor_type.shape.dim:
                 # tf2onnx numbers unknown dimensions with its counter, too.

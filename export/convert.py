@@ -1,5 +1,6 @@
 """From a signature to an ONNX graph that is exact under padding, fast where it can be, and the same on every run."""
 
+import logging
 from typing import Any, NamedTuple
 
 import onnx
@@ -20,6 +21,9 @@ TRAINING_OPERATORS = frozenset(
     {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 """Each would make an answer random: the signature was traced with ``training=True``."""
+
+# It logs what it cannot convert and goes on; the ONNX checker below finds the same, and one message is enough.
+logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
 
 _DATATYPES = {onnx.TensorProto.INT32: "INT32", onnx.TensorProto.FLOAT: "FP32"}
 """ONNX -> the Open Inference Protocol's names; a signature has no others, see `export.saved_model`."""

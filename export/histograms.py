@@ -36,7 +36,7 @@ def build_histograms(
         max_tokens: where longer texts were cut.
     """
     probabilities = np.concatenate(list(_score(scorer, sorted(texts, key=len))))
-    shares = np.linspace(0, 1, BINS + 1)
+    shares = np.linspace(0, 1, BINS + 1).round(2)
     # Edges between whole numbers: an edge inside a bin of lengths would make some bins wider than others.
     lengths = np.unique(np.linspace(1, max_tokens + 1, BINS + 1).round())
     return {

@@ -55,10 +55,10 @@ def check_parity(onnx: Scorer, reference: Scorer, probes: Sequence[Rows]) -> Par
 
 def _compare(onnx: Scorer, reference: Scorer, rows: Rows) -> Iterator[Difference]:
     """Compares each row of a padded batch with the same row alone."""
+    expected = [reference.score(np.array([row], dtype=np.int32)) for row in rows]
     token_ids = pad(rows)
     scores = onnx.score(token_ids)
-    for index, row in enumerate(rows):
-        alone = reference.score(np.array([row], dtype=np.int32))
+    for index, (row, alone) in enumerate(zip(rows, expected, strict=True)):
         place = f"row of {len(row)} tokens padded to {token_ids.shape[1]}"
         yield Difference(_largest(scores.probabilities[index] - alone.probabilities[0]), "probabilities", place)
         for name, weights in scores.attention.items():

@@ -7,11 +7,17 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+import export  # noqa: F401 - sets what TensorFlow reads when it is imported
 from worker.bundle import AttentionAxes, ModelCard, TextField, Training, encode_vocabulary
+
+if TYPE_CHECKING:
+    from export.convert import Converted
+    from worker.scorer import OnnxScorer
 
 LABELS = ["refund", "praise", "question"]
 WORDS = ["refund", "please", "great", "thanks", "where", "is", "my", "parcel", "it", "never", "came", "退", "款", "好"]
@@ -52,9 +58,7 @@ def write_assets() -> Callable[[Path, ModelCard], None]:
         (extra / "vocabulary.txt").write_bytes(encode_vocabulary(["[PAD]", "[UNK]", *WORDS]))
         words = [*WORDS, "zebra", "!"]
         texts = [" ".join(words[(3 * n + i * i) % len(words)] for i in range(n)) for n in range(1, 41)]
-        lines = (
-            json.dumps({"text": text, "label": card.labels[n % len(card.labels)]}) for n, text in enumerate(texts)
-        )
+        lines = (json.dumps({"text": text, "label": card.labels[n % len(card.labels)]}) for n, text in enumerate(texts))
         (extra / "reference.jsonl").write_text("\n".join(lines) + "\n")
 
     return write
@@ -97,8 +101,45 @@ def load(save_model) -> Callable[..., SimpleNamespace]:
     return load
 
 
+@pytest.fixture(scope="session")
+def converted(load) -> Callable[..., "Converted"]:
+    """Converts a model of `save_model`."""
+    from export.convert import convert
+
+    results: dict[Path, Converted] = {}
+
+    def get(cell: str, **options: bool | str) -> "Converted":
+        loaded = load(cell, **options)
+        if loaded.path not in results:
+            results[loaded.path] = convert(loaded.model)
+        return results[loaded.path]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def build_scorer() -> Callable[..., "OnnxScorer"]:
+    """Builds the worker's scorer for a converted graph."""
+    from export.manifest import build_scorer
+
+    return lambda loaded, converted: build_scorer(loaded.assets, converted)
+
+
+@pytest.fixture(scope="session")
+def scorer(load, converted, build_scorer) -> Callable[..., "OnnxScorer"]:
+    """Converts a model of `save_model` and builds the worker's scorer for it."""
+    scorers: dict[int, OnnxScorer] = {}
+
+    def get(cell: str, **options: bool | str) -> "OnnxScorer":
+        result = converted(cell, **options)
+        if id(result) not in scorers:
+            scorers[id(result)] = build_scorer(load(cell, **options), result)
+        return scorers[id(result)]
+
+    return get
+
+
 def _save(path: Path, cell: str, *, bidirectional: bool, attention: bool, leave_out: str | None) -> None:
-    import export  # noqa: F401 - prepares the environment that TensorFlow reads at import
     import tensorflow as tf
 
     keras, hidden = tf.keras, 8
