@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Every process that a test starts inherits this variable, whatever becomes of its parent.
-MARK = "LIMELIGHT_TEST_SESSION"
+MARK = "TEST_SESSION_OF_LIMELIGHT"
 GRACE_SECONDS = 3
 """For what is ending already when the last test is done."""
 # kafka-python leaves the socket of a refused connection to the garbage collector: never connected, so without a peer.

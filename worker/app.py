@@ -16,6 +16,7 @@ from worker.answering import Answerer, Timer
 from worker.bundle import Bundle, load_bundle
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
+from worker.features import require_tokenizer
 from worker.files import write_file
 from worker.golden import check_golden_records
 from worker.health import HealthServer, Heartbeat, Readiness
@@ -46,6 +47,7 @@ def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> Answe
         SettingsError: the settings name a field that the model does not read.
     """
     field = bundle.manifest.fields[0]
+    require_tokenizer(bundle.path, field)
     record_field = settings.field_map([field.name])[field.name]
     scorer = OnnxScorer(bundle)
     check_golden_records(bundle, scorer)

@@ -3,20 +3,22 @@
 Representation: a text becomes ``T`` token ids (int32) and ``T`` spans, half-open ``[start, end)`` character offsets
 into the original text. A batch is padded on the right with ``pad_id`` to `[B, T]`.
 
-Tokenizer ``words_and_han``: a run of letters and digits (with inner apostrophes) is one token, so is each Han
-character, and so is each other visible character. Normalizer ``nfkc_casefold`` acts on each token after the cut, so
-spans always point into the text as it was written.
+Tokenizer ``words_and_han``: a run of letters and digits (with inner apostrophes and accents) is one token, so is each
+Han character, and so is each other visible character. Normalizer ``nfkc_casefold`` acts on each token after the cut, so
+spans always point into the text as it was written; it also makes both apostrophes one.
 """
 
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.errors import FeatureError
+from worker.bundle import TextField
+from worker.errors import BundleSchemaError, FeatureError
 
 TOKENIZER = "words_and_han"
 NORMALIZER = "nfkc_casefold"
@@ -24,7 +26,10 @@ PAD, UNKNOWN = "[PAD]", "[UNK]"
 PAD_ID, UNKNOWN_ID = 0, 1
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_TOKEN = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:['\u2019][^\W_{_HAN}]+)*|\S")
+_LETTER = rf"[^\W_{_HAN}]"
+_ACCENT = r"[\u0300-\u036f]"  # decomposed accents are no letters to `re`, and would cut a word in two
+_INVISIBLE = r"\s\u200b-\u200f\u2060\ufeff"
+_TOKEN = re.compile(rf"[{_HAN}]|{_LETTER}+(?:(?:['\u2019](?={_LETTER})|{_ACCENT}+){_LETTER}*)*|[^{_INVISIBLE}]")
 
 
 class EncodedText(NamedTuple):
@@ -33,6 +38,21 @@ class EncodedText(NamedTuple):
     ids: list[int]
     spans: list[tuple[int, int]]
     truncated: bool
+
+
+def require_tokenizer(bundle: Path, field: TextField) -> None:
+    """Checks that a bundle was made with this module's tokenizer: with another, every id would mean something else.
+
+    Raises:
+        BundleSchemaError: it was not.
+    """
+    named = (field.tokenizer, field.normalizer, field.pad_id, field.unknown_id)
+    known = (TOKENIZER, NORMALIZER, PAD_ID, UNKNOWN_ID)
+    if named != known:
+        raise BundleSchemaError(
+            f"{bundle}: field {field.name!r} was made with tokenizer, normalizer, pad and unknown ids {named}; this "
+            f"worker has {known}. Export the model again."
+        )
 
 
 def split(text: str) -> list[tuple[int, int]]:
@@ -44,7 +64,7 @@ def normalize(token: str) -> str:
     """The form in which a token stands in the vocabulary."""
     if token.isascii():
         return token.lower()
-    return unicodedata.normalize("NFKC", token).casefold()
+    return unicodedata.normalize("NFKC", token).casefold().replace("\u2019", "'")
 
 
 def tokenize(text: str) -> list[str]:

@@ -63,7 +63,8 @@ class Reporter:
         self._metrics.slice_committed(
             predictions=predictions,
             dead_letters=refused,
-            latencies_seconds=[(now_ms - record.timestamp_ms) / 1000 for record in records],
+            # A negative timestamp is Kafka's word for none.
+            latencies_seconds=[(now_ms - r.timestamp_ms) / 1000 for r in records if r.timestamp_ms >= 0],
         )
 
     def step_failed(self, error: LimelightError) -> None:

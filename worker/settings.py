@@ -29,8 +29,8 @@ from worker.errors import SettingsError
 
 PREFIX = "LIMELIGHT_"
 MASK = "********"
-FOREIGN_NAMES = frozenset({"LIMELIGHT_CACHE_DIR", "LIMELIGHT_TEST_SESSION"})
-"""Names with our prefix that others read: the broker cache of ``deploy.local``, and the tests' mark on processes."""
+FOREIGN_NAMES = frozenset({"LIMELIGHT_CACHE_DIR"})
+"""Names with our prefix that other programs read: ``deploy.local`` keeps downloaded brokers in the cache directory."""
 
 _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")

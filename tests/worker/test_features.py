@@ -1,10 +1,23 @@
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.errors import FeatureError
-from worker.features import PAD, PAD_ID, UNKNOWN, UNKNOWN_ID, TextEncoder, normalize, pad, split, tokenize
+from worker.bundle import Bundle
+from worker.errors import BundleSchemaError, FeatureError
+from worker.features import (
+    PAD,
+    PAD_ID,
+    UNKNOWN,
+    UNKNOWN_ID,
+    TextEncoder,
+    normalize,
+    pad,
+    require_tokenizer,
+    split,
+    tokenize,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -20,7 +33,7 @@ rows = st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=9), min
     ("text", "expected"),
     [
         ("The soup was cold!", ["the", "soup", "was", "cold", "!"]),
-        ("don't, DON’T", ["don't", ",", "don’t"]),
+        ("don't, DON’T", ["don't", ",", "don't"]),
         ("'quoted'", ["'", "quoted", "'"]),
         ("送餐很慢", ["送", "餐", "很", "慢"]),
         ("很慢very slow", ["很", "慢", "very", "slow"]),
@@ -84,7 +97,27 @@ def test_what_the_vocabulary_lacks_is_unknown_and_never_padding() -> None:
     assert encoder.encode("Good soup").ids == [2, UNKNOWN_ID]
 
 
-@pytest.mark.parametrize("text", ["", " ", "\t\r\n", "\u3000\u00a0\u2028"])
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("don\u2019t DON'T", ["don't", "don't"]),
+        ("cafe\u0301 resume\u0301s", ["caf\u00e9", "resum\u00e9s"]),
+        ("\ufeffgood\u200b soup", ["good", "soup"]),
+        ("rock 'n' roll'", ["rock", "'", "n", "'", "roll", "'"]),
+    ],
+)
+def test_spellings_that_look_the_same_are_the_same_token(text: str, tokens: list[str]) -> None:
+    assert tokenize(text) == tokens
+
+
+def test_a_bundle_with_another_tokenizer_is_refused(tiny_bundle: Bundle) -> None:
+    field = tiny_bundle.manifest.fields[0]
+    require_tokenizer(tiny_bundle.path, field)
+    with pytest.raises(BundleSchemaError, match="'whitespace'"):
+        require_tokenizer(tiny_bundle.path, msgspec.structs.replace(field, tokenizer="whitespace"))
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\r\n", "\u3000\u00a0\u2028", "\u200b\ufeff"])
 def test_a_text_without_a_visible_character_is_refused(text: str) -> None:
     with pytest.raises(FeatureError, match="no visible character"):
         TextEncoder([PAD, UNKNOWN], max_tokens=4).encode(text)
