@@ -33,9 +33,7 @@ WORKER_BINARY = Path(tff.__file__).parent / "data" / "worker_binary"
 
 Weights = list[NDArray[np.float32]]
 
-ADAM_EPSILON = 1e-3
-"""Reddi et al. recommend it: with a tiny one, coordinates that hardly move get steps of noise."""
-
+_SERVER_OPTIMIZERS = {"adam": tff.learning.optimizers.build_adam, "sgd": tff.learning.optimizers.build_sgdm}
 _MAX_MESSAGE_BYTES = 2**31 - 1
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.25
@@ -159,13 +157,10 @@ class TffEngine:
         return [np.asarray(weight) for weight in self._process.get_model_weights(self._state).trainable]
 
     def _dataset(self, client: ClientDataset) -> tf.data.Dataset:
-        # Rows are padded to one length for all clients; steps over columns that are empty here would be waste.
-        longest = int((client.token_ids != PAD_ID).sum(axis=1).max())
-        return tf.data.Dataset.from_tensor_slices((client.token_ids[:, :longest], client.label)).batch(self._batch_size)
+        return tf.data.Dataset.from_tensor_slices(tuple(client)).batch(self._batch_size).map(_trim)
 
 
-def _build_adam(learning_rate: float) -> tff.learning.optimizers.Optimizer:
-    return tff.learning.optimizers.build_adam(learning_rate, epsilon=ADAM_EPSILON)
-
-
-_SERVER_OPTIMIZERS = {"adam": _build_adam, "sgd": tff.learning.optimizers.build_sgdm}
+def _trim(token_ids: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cuts a batch to its longest row: steps over columns of padding are most of the time otherwise."""
+    longest = tf.reduce_max(tf.math.count_nonzero(token_ids != PAD_ID, axis=1))
+    return token_ids[:, :longest], label

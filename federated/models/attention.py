@@ -42,7 +42,7 @@ def attend(
 
 
 class LearnedQueryAttention(tf.keras.layers.Layer):
-    """Projects its inputs to keys and attends with a query that is a weight of the layer."""
+    """Projects its values to keys and attends with a query that is a weight of the layer."""
 
     def __init__(self, key_size: int, *, scaled: bool, **options: Any) -> None:
         """
@@ -62,6 +62,6 @@ class LearnedQueryAttention(tf.keras.layers.Layer):
         self.query = self.add_weight("query", shape=(self._key_size,), initializer="glorot_uniform")
         super().build(input_shape)
 
-    def call(self, key_inputs: tf.Tensor, values: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """See `attend`; `key_inputs` is `[B, T, I]` for any I."""
-        return attend(self.query, self._projection(key_inputs), values, kept, scaled=self._scaled)
+    def call(self, values: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """See `attend`; the keys are a projection of the values."""
+        return attend(self.query, self._projection(values), values, kept, scaled=self._scaled)

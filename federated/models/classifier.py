@@ -18,6 +18,9 @@ from worker.features import PAD_ID
 
 TOKEN_IDS = tf.TensorSpec([None, None], tf.int32, name="token_ids")
 
+EMBEDDING_STDDEV = 0.3
+"""Keras's own start, uniform within 0.05, leaves attention without a gradient for the first dozens of rounds."""
+
 _ENCODERS = {
     "lstm": tf.keras.layers.LSTM,
     "gru": tf.keras.layers.GRU,
@@ -116,11 +119,16 @@ class _Models(NamedTuple):
 def _build_models(config: ModelConfig, vocabulary_size: int, classes: int) -> _Models:
     token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
     kept = KeptPositions(name="kept")(token_ids)
-    embedded = tf.keras.layers.Embedding(vocabulary_size, config.embedding_size, name="embedding")(token_ids)
+    embedding = tf.keras.layers.Embedding(
+        vocabulary_size, config.embedding_size, embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=EMBEDDING_STDDEV), name="embedding"
+    )
+    embedded = embedding(token_ids)
     encoder = _build_encoder(config)
     reader = _build_reader(config)
     output = tf.keras.layers.Dense(classes, name="classifier")
-    logits, serving = _read(reader, output, embedded, encoder(embedded, mask=kept), kept)
+    # What a forward encoder has read at a token cannot depend on padding to its right; a backward one starts there.
+    states = encoder(embedded, mask=kept if config.bidirectional else None)
+    logits, serving = _read(reader, output, embedded, states, kept)
     _, unpadded = _read(reader, output, embedded, encoder(embedded), kept)
     return _Models(*(tf.keras.Model(token_ids, outputs) for outputs in (logits, serving, unpadded)))
 
@@ -150,7 +158,9 @@ def _read(
     if isinstance(reader, LastState):
         logits = output(reader(states, kept))
         return logits, {"probabilities": tf.keras.layers.Softmax(name="probabilities")(logits)}
-    keys = tf.keras.layers.Concatenate()([embedded, states])
-    context, weights = reader(keys, states, kept)
+    # Each position offers its token beside the encoder's state. The state alone also tells of the tokens before it, so
+    # attention over states alone smears to a deciding token's neighbours, and learns later.
+    tokens = tf.keras.layers.Concatenate(name="tokens")([embedded, states])
+    context, weights = reader(tokens, kept)
     logits = output(context)
     return logits, {"probabilities": tf.keras.layers.Softmax(name="probabilities")(logits), "attention": weights}
