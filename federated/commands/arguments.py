@@ -11,6 +11,14 @@ def count(value: str) -> int:
     return number
 
 
+def seed(value: str) -> int:
+    """A whole number, at least 0, as NumPy's generators want it."""
+    number = int(value)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 0")
+    return number
+
+
 def fraction(value: str) -> float:
     """A number between 0 and 1, neither of them."""
     number = float(value)

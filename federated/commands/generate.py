@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from federated.commands.arguments import count
+from federated.commands.arguments import count, seed
 from federated.data.examples import encode_line, write_lines
 from federated.data.generator import generate
 
@@ -14,7 +14,7 @@ STDOUT = Path("-")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.add_argument("--records", type=count, default=10_000, metavar="N", help="messages to write (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same messages (%(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, metavar="S", help="same seed, same messages (%(default)s)")
     parser.add_argument("--clients", type=count, default=50, metavar="N", help="clients that write (%(default)s)")
     parser.add_argument(
         "--output", type=Path, default=STDOUT, metavar="FILE", help="- for standard output (%(default)s)"

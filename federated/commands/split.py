@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from federated.commands.arguments import fraction
+from federated.commands.arguments import fraction, seed
 from federated.data.examples import encode_line, write_lines
 from federated.data.holdout import hold_out
 from federated.data.readers import read_examples
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-field", required=True, metavar="L", help="column that holds the label")
     parser.add_argument("--client-field", metavar="C", help="column that names the owner of the row")
     parser.add_argument("--heldout-fraction", type=fraction, default=0.2, metavar="X", help="(%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="same seed, same split (%(default)s)")
+    parser.add_argument("--seed", type=seed, default=1, metavar="S", help="same seed, same split (%(default)s)")
     parser.add_argument("--train-output", type=Path, required=True, metavar="FILE", help="JSON Lines, in file order")
     parser.add_argument("--heldout-output", type=Path, required=True, metavar="FILE", help="JSON Lines, shuffled")
 

@@ -42,6 +42,9 @@ def write_lines(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    # A rename would replace a device or a pipe by a file, /dev/null among them.
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}: it is not a regular file. Name a new or an ordinary file.")
     try:
         write_file(path, b"".join(lines))
     except OSError as error:

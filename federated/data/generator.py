@@ -19,7 +19,7 @@ from federated.data.messages.style import Style, add_noise, write_sentences
 
 LANGUAGES = (ENGLISH, CHINESE)
 WRONG_LABEL_SHARE = 0.01
-_FILLER_SHARES = (0.16, 0.42, 0.25, 0.1, 0.04, 0.02, 0.01)
+_FILLER_SHARES = (0.24, 0.42, 0.2, 0.08, 0.03, 0.02, 0.01)
 """Shares of messages with 0, 1, 2, ... sentences around the point, for a client who is neither terse nor chatty."""
 
 

@@ -1,6 +1,8 @@
 """``python -m federated generate``, as it is typed."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -52,6 +54,20 @@ def test_a_reader_that_leaves_early_ends_it_quietly():
         assert process.stderr.read() == b""
 
 
+def test_ctrl_c_ends_it_quietly():
+    # A shell starts background jobs with SIGINT ignored, and children inherit that: the test must not depend on it.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom federated.__main__ import main\n"
+    )
+    program = [sys.executable, "-c", f"{code}raise SystemExit(main())", "generate", "--records", "1000000"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == b""
+
+
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
     path = tmp_path / "missing" / "messages.jsonl"
     assert main(["generate", "--records", "5", "--output", str(path)]) == 1
@@ -60,7 +76,18 @@ def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("option", [["--records", "0"], ["--clients", "-1"], ["--records", "many"], ["--seed", "x"]])
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert main(["generate", "--records", "5", "--output", str(pipe)]) == 1
+    assert (
+        capsys.readouterr().err
+        == f"error: cannot write {pipe}: it is not a regular file. Name a new or an ordinary file.\n"
+    )
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("option", [["--records", "0"], ["--clients", "-1"], ["--records", "many"], ["--seed", "-1"]])
 def test_wrong_usage(option, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["generate", *option])
