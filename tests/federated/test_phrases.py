@@ -92,3 +92,12 @@ def test_label_and_language_are_independent_over_all_clients(clients):
     assert joint.shape == (clients, len(LABELS), 2)
     for label, share in enumerate(shares):
         assert joint[:, label].sum(axis=0) == pytest.approx([share * part for part in LANGUAGE_SHARES])
+
+
+@pytest.mark.parametrize("label", ["praise", "quality"])
+def test_what_was_so_says_nothing_about_what_is_so(label):
+    clauses = [write_clause(label, ENGLISH, draw_facts(ENGLISH, Random(seed)), Random(seed)) for seed in range(8_000)]
+    before_and_now = [clause for clause in clauses if " was " in clause]
+    assert len(before_and_now) > 500
+    negated = sum(" was not " in clause for clause in before_and_now) / len(before_and_now)
+    assert 0.42 < negated < 0.58

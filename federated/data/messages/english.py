@@ -4,7 +4,7 @@ from federated.data.messages.language import Language
 
 _DONE = {
     "delivery": ("delivered", "shipped", "here", "dispatched"),
-    "billing": ("credited", "discounted", "invoiced", "reimbursed"),
+    "billing": ("credited", "discounted", "invoiced", "settled"),
     "quality": ("working", "charging", "responding", "repaired"),
     "account": ("activated", "registered", "verified", "unlocked"),
     "returns": ("refunded", "exchanged", "collected", "replaced"),
