@@ -67,14 +67,13 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, wait_for:
 
     def start() -> None:
         children.append(ChildProcess(SLEEP, name="sleeper", output=tmp_path / "out"))
+        wait_for(lambda: children[0].tail() == "up")
 
     thread = threading.Thread(target=start)
     thread.start()
     thread.join()
-    with children[0] as child:
-        wait_for(lambda: child.tail() == "up")
-        with pytest.raises(subprocess.TimeoutExpired):
-            child.wait(0.2)
+    with children[0] as child, pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
