@@ -11,7 +11,14 @@ from typing import BinaryIO
 
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file that takes its name `path` only when the block ends without an exception."""
+    """Opens a file that takes its name `path` only when the block ends without an exception.
+
+    A device or a pipe at `path` is written to as it is: a rename would replace it by a file.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as device:
+            yield device
+        return
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
