@@ -23,9 +23,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_file(path, b"old")
 
-    with pytest.raises(KeyboardInterrupt), open_whole(path) as file:
-        file.write(b"half")
-        raise KeyboardInterrupt
+    def write_half() -> None:
+        with open_whole(path) as file:
+            file.write(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
 
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
