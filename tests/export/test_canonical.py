@@ -20,7 +20,8 @@ node = helper.make_node
 def build_model(seed: int, *, factor: float = 3.0):
     """One computation as a converter with a counter and sets might write it; `seed` decides the accidents.
 
-    ``sum = x * factor + (-x)``; four times ``sum = sum + sum + x``. The Loop's body reads ``x`` from the main graph.
+    ``sum = x * factor + (-x)``; from ``state = x``, four times ``state = state + state + sum``. The Loop's body reads
+    ``sum`` from the main graph.
     """
     chance = random.Random(seed)
     names: dict[str, str] = {"x": "x", "total": "total", "history": "history"}
@@ -30,21 +31,26 @@ def build_model(seed: int, *, factor: float = 3.0):
 
     first = [
         node("Mul", ["x", n("factor")], [n("product")], name=n("node")),
-        node("Neg", ["x"], [n("negative")], name=n("node_2")),
+        node("Neg", ["x"], [n("minus")], name=n("node_2")),
         # The same once more.
         node("Mul", ["x", n("factor")], [n("product_again")]),
     ]
     chance.shuffle(first)
     product = n(chance.choice(["product", "product_again"]))
+    # With these attributes it returns its input.
+    shrink = node("Shrink", [n("minus")], [n("negative")], bias=0.0, lambd=0.0)
+    shrink.attribute.sort(key=lambda attribute: chance.random())
     rest = [
+        shrink,
         node("Add", [product, n("negative")], [n("sum")]),
         node("Identity", [n("sum")], [n("same")]),
-        node("Loop", [n("count"), "", n(chance.choice(["sum", "same"]))], ["total", "history"], body=_body(chance, n)),
+        node("Loop", [n("count"), "", "x"], ["total", "history"], body=_body(chance, n)),
     ]
     constants = [
         numpy_helper.from_array(np.array([factor], np.float32), n("factor")),
         numpy_helper.from_array(np.array(4, np.int64), n("count")),
     ]
+    constants[0].doc_string = n("origin")
     chance.shuffle(constants)
     outputs = [value("total", TensorProto.FLOAT, ["n"]), value("history", TensorProto.FLOAT, [4, "n"])]
     graph = helper.make_graph(
@@ -60,7 +66,7 @@ def _body(chance, n):
     original, copy = chance.sample([n("next"), n("seen")], 2)
     nodes = [
         node("Add", [n("state"), n("state")], [n("doubled")]),
-        node("Add", [n("doubled"), "x"], [original]),
+        node("Add", [n("doubled"), n(chance.choice(["sum", "same"]))], [original]),
         node("Identity", [original], [copy]),
         node("Identity", [n("go_on")], [n("still")]),
     ]
@@ -105,8 +111,8 @@ def test_answers_are_kept():
     checker.check_model(canonical, full_check=True)
     for expected, found in zip(run(model, [1, -2]), run(canonical, [1, -2]), strict=True):
         np.testing.assert_array_equal(found, expected)
-    # By hand: 2 x, then four times (2 s + x): 47 x.
-    np.testing.assert_array_equal(run(canonical, [1, -2])[0], [47, -94])
+    # By hand: sum = 2 x; 16 x + (1 + 2 + 4 + 8) 2 x = 46 x.
+    np.testing.assert_array_equal(run(canonical, [1, -2])[0], [46, -92])
 
 
 def test_another_computation_has_other_bytes():
@@ -116,5 +122,5 @@ def test_another_computation_has_other_bytes():
 def test_equal_nodes_become_one_and_unused_domains_go():
     canonical = canonicalize(build_model(1))
     operators = [n.op_type for n in canonical.graph.node]
-    assert sorted(operators) == ["Add", "Identity", "Identity", "Loop", "Mul", "Neg"]
+    assert sorted(operators) == ["Add", "Identity", "Identity", "Loop", "Mul", "Neg", "Shrink"]
     assert [(o.domain, o.version) for o in canonical.opset_import] == [("", 17)]

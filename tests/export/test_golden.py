@@ -23,16 +23,16 @@ class ThirdsModel:
 
 
 def build_reference(count):
-    return [Reference(text="x " * n, ids=[2] * n) for n in range(count, 0, -1)]
+    """Texts of 1 to `count` tokens; in alphabetical order the longest comes first."""
+    return [Reference(text=f"text {1000 - n}", ids=[2] * n) for n in range(count, 0, -1)]
 
 
 def test_records_carry_event_answer_and_unpadded_attention():
     records = build_golden_records(ThirdsModel(), build_reference(2), field="review")
+    probabilities = [0.3333333, 0.6666667]
     assert records == [
-        GoldenRecord(event={"review": "x "}, probabilities=[0.3333333, 0.6666667], attention={"tokens": [0.3333333]}),
-        GoldenRecord(
-            event={"review": "x x "}, probabilities=[0.3333333, 0.6666667], attention={"tokens": [0.3333333] * 2}
-        ),
+        GoldenRecord(event={"review": "text 999"}, probabilities=probabilities, attention={"tokens": [0.3333333]}),
+        GoldenRecord(event={"review": "text 998"}, probabilities=probabilities, attention={"tokens": [0.3333333] * 2}),
     ]
     assert Decoder(GoldenRecord).decode_lines(encode_golden_records(records)) == records
 

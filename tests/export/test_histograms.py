@@ -14,10 +14,10 @@ CLASSES = 3
 
 
 class LengthModel:
-    """The label is the length of the row modulo 3, the score grows with the first id."""
+    """The label is the length of the row modulo 3. The score grows with the first id, to a hair above 1."""
 
     def score(self, token_ids):
-        score = np.minimum(0.4 + token_ids[:, 0] / 50, 1).astype(np.float32)
+        score = np.minimum(0.4 + token_ids[:, 0] / 40, 1 + 1e-7).astype(np.float32)
         labels = (token_ids != 0).sum(axis=1) % CLASSES
         probabilities = np.repeat((1 - score[:, None]) / 2, CLASSES, axis=1)
         probabilities[np.arange(len(labels)), labels] = score
