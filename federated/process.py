@@ -1,53 +1,64 @@
-"""A child process that never outlives its parent, not even when the parent is killed with SIGKILL.
+"""A server process that belongs to this process: nobody else reaches it, and it never outlives us."""
 
-The child is started through this very file, run as a script: it asks Linux for a SIGKILL at the parent's death
-(``PR_SET_PDEATHSIG``, see prctl(2)) and then becomes the program. The request survives ``exec``. A ``preexec_fn``
-would do the same in the forked copy of a process full of TensorFlow's threads, which may deadlock.
-
-Linux ties the signal to the parent *thread*: start children from the main thread.
-"""
-
-import ctypes
+import contextlib
 import os
-import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
-_PR_SET_PDEATHSIG = 1
-_STOP_SECONDS = 2.0
+JAIL = Path(__file__).with_name("jail.py")
+
+_STOP_SECONDS = 5.0
 
 
-def start_bound(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Starts a program that dies with this process.
+class OwnedServer(NamedTuple):
+    """A running server."""
 
-    Its standard output is closed: a child that held ours would keep a pipe after us open.
+    target: str
+    """Where it answers, as gRPC writes it."""
+    process: "subprocess.Popen[bytes]"
+    """The jail around it; both end together, with the same status."""
+
+
+@contextlib.contextmanager
+def own_server(command: Sequence[str]) -> Iterator[OwnedServer]:
+    """Runs a server in a jail (see `federated.jail`) until the block ends.
+
+    Its standard output is closed: a child that held ours would keep a pipe open after us.
+
+    Args:
+        command: program and arguments; the program must take ``--port=N``.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("start_bound was called outside the main thread: the child would die with this thread")
-    # -I and -S: the launcher needs the standard library only, and starts three times faster.
-    launcher = [sys.executable, "-I", "-S", __file__, str(os.getpid()), *arguments]
-    return subprocess.Popen(launcher, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        # Linux sends the signal at the death of the thread that started the child.
+        raise RuntimeError("own_server was called outside the main thread: the server would die with this thread")
+    with socket.socket(socket.AF_UNIX) as listener:
+        # An empty address makes Linux choose a free abstract name, which leaves no file behind.
+        listener.bind("")
+        listener.listen()
+        name = listener.getsockname()[1:].decode()
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(JAIL), str(os.getpid()), str(listener.fileno()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            # Ctrl-C on a terminal reaches every process of the group: ending the server is our part.
+            start_new_session=True,
+        )
+    try:
+        yield OwnedServer(f"unix-abstract:{name}", process)
+    finally:
+        _end(process)
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends and reaps a child: politely, then surely."""
+def _end(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _become(parent: int, arguments: Sequence[str]) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # The parent may have died before the request was made: then nobody would end this process.
-    if os.getppid() != parent:
-        sys.exit(1)
-    os.execv(arguments[0], list(arguments))
-
-
-if __name__ == "__main__":
-    _become(int(sys.argv[1]), sys.argv[2:])

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from msgspec import UNSET
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.messages import RoundRecord
@@ -12,13 +13,18 @@ from worker.messages import RoundRecord
 
 @contextlib.contextmanager
 def show_progress(rounds: int) -> Iterator[Callable[[RoundRecord], None]]:
-    """Shows each record on standard error, where it cannot mix with a command's result."""
+    """Shows rounds on standard error, where they cannot mix with a command's result.
+
+    Args:
+        rounds: how many there will be.
+
+    Yields:
+        Takes the record of each round as soon as it is over.
+    """
     if not sys.stderr.isatty():
         yield lambda record: print(describe(record), file=sys.stderr, flush=True)
         return
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
-    from rich.console import Console
-
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("", total=rounds)
         heldout = ""

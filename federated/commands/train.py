@@ -1,8 +1,11 @@
 """``python -m federated train``: from examples to a SavedModel."""
 
 import argparse
+import signal
+import sys
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +16,9 @@ from federated.data.generator import generate
 from federated.data.readers import read_examples
 from federated.errors import ConfigError, OutputError
 from worker.files import write_file
+
+if TYPE_CHECKING:
+    from federated.training import RunResult
 
 DATA_SEED_OFFSET = 1_000_000
 """Keeps the generated training messages apart from those of ``generate --seed S`` for any small S."""
@@ -34,21 +40,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Trains and writes the model."""
+    """Trains and writes the model.
+
+    Raises:
+        ConfigError: the preset or a flag is wrong.
+        DataError: the examples cannot be used.
+        EngineError: the engine's process failed.
+        OutputError: the model's directory exists already, or cannot be written.
+    """
     config = load_config(arguments.preset, _overrides(arguments))
     if arguments.out.exists():
         raise OutputError(f"{arguments.out} exists already. Remove it, or name another directory with --out.")
     examples = _load_examples(arguments, config)
-    # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
-    from federated.training import train  # noqa: PLC0415
-
-    result = train(config, examples, out=arguments.out, log_dir=_log_directory(arguments))
+    # Left to itself, SIGTERM would end this process without its `finally` blocks.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        result = _train(config, examples, arguments)
+    except (KeyboardInterrupt, SystemExit):
+        print("interrupted: no model was written", file=sys.stderr)
+        raise
     if arguments.json:
         write_file(arguments.json, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     print(
         f"{result.out}: {result.rounds} rounds, {result.clients} clients, {result.seconds:.0f} s, held-out accuracy "
         f"{result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
     )
+
+
+def _train(config: Config, examples: list[Example], arguments: argparse.Namespace) -> "RunResult":
+    # One of TensorFlow Federated's dependencies says so at every import.
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
+    # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
+    from federated.training import train  # noqa: PLC0415
+
+    log_directory = arguments.log_dir or arguments.out.with_name(f"{arguments.out.name}-logs")
+    return train(config, examples, out=arguments.out, log_dir=log_directory)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -75,7 +101,3 @@ def _load_examples(arguments: argparse.Namespace, config: Config) -> list[Exampl
         label_field=arguments.label_field,
         client_field=arguments.client_field,
     )
-
-
-def _log_directory(arguments: argparse.Namespace) -> Path:
-    return arguments.log_dir or arguments.out.with_name(f"{arguments.out.name}-logs")

@@ -5,11 +5,14 @@ This module builds the same execution context from TFF's public parts around a w
 that the worker's life and output are in our hands. The PyPI build of TFF has no executor inside Python, so a context
 without that process does not exist.
 
-The worker takes a port and nothing else, and listens on every interface of its network.
+The worker takes a port and nothing else, and listens on every interface of its network; `federated.jail` keeps
+everybody else out.
+
+The same seed gives the same weights, bit for bit, on the same machine with the same library versions: initial weights
+and the order of the examples come from outside, and TFF adds the clients' updates up in the order of the cohort.
 """
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 from federated.config import TrainingConfig
 from federated.data.clients import ClientDataset
 from federated.errors import EngineError
-from federated.process import end, start_bound
+from federated.process import OwnedServer, own_server
 from worker.features import PAD_ID
 
 NAME = "tff"
@@ -41,29 +44,23 @@ _POLL_SECONDS = 0.25
 
 
 @contextlib.contextmanager
-def execution_context() -> Iterator[int]:
+def execution_context() -> Iterator[OwnedServer]:
     """Makes TFF execute in a worker of ours, until the block ends.
 
     Yields:
-        The worker's process id.
+        The worker.
 
     Raises:
         EngineError: the worker did not start, or died.
     """
-    port = _free_port()
-    worker = start_bound([str(WORKER_BINARY), f"--port={port}", "--max_concurrent_computation_calls=-1"])
-    sizes = [
-        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-    ]
-    try:
-        with grpc.insecure_channel(f"localhost:{port}", sizes) as channel:
-            _wait_ready(channel, worker)
-            with tff.framework.get_context_stack().install(_build_context(channel, worker)):
-                yield worker.pid
-    finally:
-        # First the worker: TFF's own thread may wait for an answer of it.
-        end(worker)
+    sizes = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
+    with (
+        own_server([str(WORKER_BINARY), "--max_concurrent_computation_calls=-1"]) as server,
+        grpc.insecure_channel(server.target, sizes) as channel,
+    ):
+        _wait_ready(channel, server.process)
+        with tff.framework.get_context_stack().install(_build_context(channel, server.process)):
+            yield server
 
 
 def _build_context(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> tff.framework.SyncExecutionContext:
@@ -84,12 +81,6 @@ def _build_context(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> 
         transform_args=tff.tensorflow.transform_args,
         transform_result=tff.tensorflow.transform_result,
     )
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_ready(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> None:

@@ -119,9 +119,8 @@ class _Models(NamedTuple):
 def _build_models(config: ModelConfig, vocabulary_size: int, classes: int) -> _Models:
     token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
     kept = KeptPositions(name="kept")(token_ids)
-    embedding = tf.keras.layers.Embedding(
-        vocabulary_size, config.embedding_size, embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=EMBEDDING_STDDEV), name="embedding"
-    )
+    start = tf.keras.initializers.RandomNormal(stddev=EMBEDDING_STDDEV)
+    embedding = tf.keras.layers.Embedding(vocabulary_size, config.embedding_size, start, name="embedding")
     embedded = embedding(token_ids)
     encoder = _build_encoder(config)
     reader = _build_reader(config)
