@@ -88,20 +88,23 @@ def check_name(name: str) -> None:
         )
 
 
-def _read_card(path: Path) -> ModelCard:
-    class Version(Struct):
-        schema_version: int = SCHEMA_VERSION
+class _AnyCard(Struct):
+    """What a model card of every schema version has."""
 
+    schema_version: int = SCHEMA_VERSION
+
+
+def _read_card(path: Path) -> ModelCard:
     text = _read(path)
     try:
-        found = msgspec.json.decode(text, type=Version).schema_version
+        found = msgspec.json.decode(text, type=_AnyCard).schema_version
         if found != SCHEMA_VERSION:
             raise SavedModelError(
                 f"{path} has schema version {found}; this export reads version {SCHEMA_VERSION}. "
                 "Train the model again with this version, or export it with the version that trained it."
             )
         return msgspec.json.decode(text, type=ModelCard)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SavedModelError(f"{path} is not a model card: {error}. Save the model again.") from error
 
 
@@ -147,7 +150,7 @@ def _read_reference(path: Path, encoder: TextEncoder, labels: list[str]) -> list
         try:
             example = msgspec.json.decode(line, type=ReferenceExample)
             reference.append(Reference(example.text, encoder.encode(example.text).ids))
-        except (msgspec.DecodeError, UnicodeDecodeError, FeatureError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, FeatureError) as error:
             raise SavedModelError(f"{path}, line {number}: {error}") from error
         if example.label not in labels:
             raise SavedModelError(f"{path}, line {number}: label {example.label!r} is none of {', '.join(labels)}.")

@@ -22,7 +22,7 @@ def canonicalize(model: Any) -> Any:
     Args:
         model: a ModelProto with nodes in topological order.
     """
-    used = {node.domain for node in _nodes(model.graph)}
+    used = {node.domain for node in walk_nodes(model.graph)}
     result = ModelProto(
         ir_version=model.ir_version,
         producer_name=model.producer_name,
@@ -121,17 +121,17 @@ class _Canonicalizer:
         return copy
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes, those of bodies included."""
+def walk_nodes(graph: Any) -> Iterator[Any]:
+    """All nodes of a GraphProto, those of bodies included."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
-            yield from _nodes(attribute.g)
+            yield from walk_nodes(attribute.g)
 
 
 def _read_names(graph: Any) -> Iterator[str]:
     """Names that a body reads, its own and those of the graphs around it."""
-    yield from (name for node in _nodes(graph) for name in node.input)
+    yield from (name for node in walk_nodes(graph) for name in node.input)
     yield from (value.name for value in graph.output)
 
 

@@ -7,7 +7,7 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from export.canonical import canonicalize
+from export.canonical import canonicalize, walk_nodes
 from export.errors import ConversionError
 from export.saved_model import MASKED, PROBABILITIES, UNPADDED, SavedModel
 from export.sequence_lens import add_sequence_lens
@@ -83,7 +83,7 @@ def finish(model: SavedModel, proto: Any, *, signature: str, fused: int) -> Conv
     """Names the dimensions, checks the graph and fixes its bytes."""
     _name_dimensions(model, proto)
     proto = canonicalize(proto)
-    operators = [node.op_type for node in proto.graph.node]
+    operators = [node.op_type for node in walk_nodes(proto.graph)]
     if random := sorted(TRAINING_OPERATORS.intersection(operators)):
         raise ConversionError(
             f"signature {signature!r} was traced for training: its graph holds {', '.join(random)}. "

@@ -51,7 +51,7 @@ def export_model(model: Path, out: Path, *, name: str | None = None, report: Rep
     start = time.monotonic()
     check_saved_model(model)
     assets = read_assets(model)
-    name = name or assets.card.name
+    name = assets.card.name if name is None else name
     check_name(name)
     saved = load_saved_model(model, assets)
     converted = convert(saved)

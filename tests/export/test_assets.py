@@ -45,6 +45,7 @@ def test_missing_file(model, name):
     [
         ("model.json", b"{", "model.json is not a model card"),
         ("model.json", b"\xff", "model.json is not a model card"),
+        ("model.json", b'{"training": ' + b"[" * 100_000, "model.json is not a model card"),
         ("model.json", b"{}", "model.json is not a model card: .*missing required field"),
         ("vocabulary.txt", b"\xff\n", "vocabulary.txt is not a vocabulary"),
         ("vocabulary.txt", b"[PAD]\n[UNK]\nword", "the last line does not end"),
@@ -53,6 +54,7 @@ def test_missing_file(model, name):
         ("reference.jsonl", b"", "reference.jsonl is empty"),
         ("reference.jsonl", b"\n \n", "reference.jsonl is empty"),
         ("reference.jsonl", b'{"text": "hi", "label": "praise"}\n{', "reference.jsonl, line 2"),
+        ("reference.jsonl", b'{"text": ' + b"[" * 100_000, "reference.jsonl, line 1"),
         ("reference.jsonl", b'{"text": "hi"}', "reference.jsonl, line 1: .*label"),
         ("reference.jsonl", b'{"text": "\xff", "label": "praise"}', "reference.jsonl, line 1"),
         ("reference.jsonl", b'{"text": " ", "label": "praise"}', "line 1: the text has no visible character"),
