@@ -1,6 +1,6 @@
 """What a training run is told: one typed struct per section of a preset, read from TOML.
 
-A preset is a file ``federated/presets/<name>.toml``. Later sources win: the defaults below, the preset, the flags
+A preset is a file ``federated/presets/<name>.toml``, or any other ``.toml`` file, named by its path. Later sources win: the defaults below, the preset, the flags
 (``--set section.field=value``; ``--rounds`` and ``--seed`` are short for two of them).
 """
 
@@ -92,24 +92,30 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> Conf
     """Reads a preset and lays `overrides` over it.
 
     Args:
-        preset: name of a preset.
+        preset: name of a preset, or path of a ``.toml`` file.
         overrides: key, with dots between section and field -> value.
 
     Raises:
         ConfigError: there is no such preset, or a key or value in it or in `overrides` is not valid.
     """
-    path = PRESETS / f"{preset}.toml"
-    if preset not in list_presets():
-        raise ConfigError(f"there is no preset {preset!r}. Presets: {', '.join(list_presets())}.")
-    content = tomllib.loads(path.read_text())
-    _convert(preset, content, str(path))
-    for key, value in (overrides or {}).items():
+    path = _find(preset)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}.") from error
+    config = _convert(preset, content, str(path))
+    if not overrides:
+        return config
+    for key, value in overrides.items():
         *sections, field = key.split(".")
         target = content
         for section in sections:
             target = target.setdefault(section, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"{key}: {section} is a value, not a section.")
         target[field] = value
-    return _convert(preset, content, f"preset {preset} with the flags {_written(overrides or {})}")
+    flags = " ".join(f"{key}={value}" for key, value in overrides.items())
+    return _convert(preset, content, f"preset {preset} with {flags}")
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
@@ -130,12 +136,16 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
+def _find(preset: str) -> Path:
+    if preset in list_presets():
+        return PRESETS / f"{preset}.toml"
+    if preset.endswith(".toml"):
+        return Path(preset)
+    raise ConfigError(f"there is no preset {preset!r}. Presets: {', '.join(list_presets())}, or a .toml file.")
+
+
 def _convert(preset: str, content: Mapping[str, Any], origin: str) -> Config:
     try:
         return msgspec.convert({**content, "preset": preset}, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {error}. The keys are described in federated/config.py.") from error
-
-
-def _written(overrides: Mapping[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in overrides.items())

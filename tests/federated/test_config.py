@@ -1,0 +1,85 @@
+import pytest
+from federated.config import list_presets, load_config, parse_overrides
+from federated.errors import ConfigError
+
+pytestmark = pytest.mark.fast
+
+
+@pytest.mark.parametrize("preset", list_presets())
+def test_every_preset_of_the_package_is_valid(preset):
+    assert load_config(preset).preset == preset
+
+
+def test_the_presets_that_others_rely_on_exist():
+    assert {"demo", "example", "reviews"} <= set(list_presets())
+
+
+def test_flags_override_the_preset_and_leave_the_rest():
+    before = load_config("reviews")
+    after = load_config("reviews", {"training.rounds": 3, "seed": 9, "data.partition.clients": 7})
+    assert (after.training.rounds, after.seed, after.data.partition.clients) == (3, 9, 7)
+    assert after.data.partition.by == before.data.partition.by == "dirichlet"
+    assert after.model == before.model
+
+
+def test_an_unknown_preset_names_those_that_exist():
+    with pytest.raises(ConfigError, match=r"'nope'.*demo, example, reviews"):
+        load_config("nope")
+
+
+def test_a_preset_can_be_any_toml_file(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[training]\nrounds = 3\n")
+    assert load_config(str(own)).training.rounds == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [("[training]\nronuds = 3", "ronuds"), ("[training", "table declaration"), ("name = '\xff'", "utf-8")],
+)
+def test_a_preset_with_a_fault_is_refused_with_its_path_and_the_fault(tmp_path, content, named):
+    broken = tmp_path / "broken.toml"
+    broken.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigError, match=rf"{broken}.*{named}"):
+        load_config(str(broken))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml.*No such file"):
+        load_config(str(tmp_path / "nowhere.toml"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"trainin.rounds": 1}, "trainin"),
+        ({"training.ronuds": 1}, "ronuds"),
+        ({"training.rounds": 0}, "training.rounds"),
+        ({"training.rounds": "many"}, "training.rounds"),
+        ({"training.client_learning_rate": -1}, "training.client_learning_rate"),
+        ({"model.encoder": "transformer"}, "model.encoder"),
+        ({"data.heldout_fraction": 1.0}, "data.heldout_fraction"),
+        ({"data.partition.alhpa": 1}, "alhpa"),
+        ({"seed.x": 1}, "seed"),
+        ({"training": 1, "training.rounds": 1}, "training is a value"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_by_name(overrides, named):
+    with pytest.raises(ConfigError, match=named):
+        load_config("demo", overrides)
+
+
+def test_assignments_are_toml_and_bare_words_are_strings():
+    words = ["training.rounds=5", "model.encoder=gru", "model.bidirectional=true", "training.client_learning_rate=1e-1"]
+    assert parse_overrides(words) == {
+        "training.rounds": 5,
+        "model.encoder": "gru",
+        "model.bidirectional": True,
+        "training.client_learning_rate": 0.1,
+    }
+
+
+def test_an_assignment_needs_an_equals_sign():
+    with pytest.raises(ConfigError, match="--set training.rounds: write it as key=value"):
+        parse_overrides(["training.rounds"])

@@ -1,0 +1,99 @@
+import msgspec
+import numpy as np
+import pytest
+from federated.config import TrainingConfig
+from federated.data.clients import ClientDataset
+from federated.rounds import draw_cohort, draw_local_data, run_rounds
+from hypothesis import given
+from hypothesis import strategies as st
+from worker.messages import RoundRecord
+
+pytestmark = pytest.mark.fast
+
+
+def client(start: int, examples: int) -> ClientDataset:
+    """Examples whose only token and label are their number, so that each can be told apart."""
+    numbers = np.arange(start, start + examples, dtype=np.int32)
+    return ClientDataset(numbers[:, np.newaxis], numbers)
+
+
+class LabelSum:
+    """The smallest engine: its model is the sum of the labels that it has read."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.cohorts = []
+
+    def run_round(self, cohort):
+        self.cohorts.append([data.label.tolist() for data in cohort])
+        self.total += sum(int(data.label.sum()) for data in cohort)
+        return {"loss": 1.0, "accuracy": 0.5}
+
+    def weights(self):
+        return [np.array([self.total], np.float32)]
+
+
+CLIENTS = [client(100 * number, number + 1) for number in range(8)]
+
+
+def run(config: TrainingConfig, *, seed: int = 1) -> tuple[LabelSum, list[RoundRecord], dict[str, float]]:
+    engine, records = LabelSum(), []
+    heldout = run_rounds(
+        engine,
+        CLIENTS,
+        config,
+        run="test",
+        seed=seed,
+        evaluate=lambda weights: {"accuracy": float(weights[0][0])},
+        report=records.append,
+    )
+    return engine, records, heldout
+
+
+def test_each_round_is_recorded_with_what_it_did():
+    engine, records, _ = run(TrainingConfig(rounds=4, clients_per_round=3))
+    assert [(record.run, record.round, record.rounds) for record in records] == [("test", n, 4) for n in (1, 2, 3, 4)]
+    for record, cohort in zip(records, engine.cohorts, strict=True):
+        assert len(set(record.clients)) == 3
+        assert [sorted(labels) for labels in cohort] == [CLIENTS[index].label.tolist() for index in record.clients]
+        assert record.examples == sum(map(len, cohort))
+        assert record.train == {"loss": 1.0, "accuracy": 0.5}
+        assert msgspec.json.decode(msgspec.json.encode(record), type=RoundRecord) == record
+
+
+def test_evaluates_every_k_rounds_and_always_the_last_weights():
+    engine, records, heldout = run(TrainingConfig(rounds=5, clients_per_round=2, evaluate_every=2))
+    assert [record.round for record in records if record.heldout is not msgspec.UNSET] == [2, 4, 5]
+    assert heldout == records[-1].heldout == {"accuracy": float(engine.total)}
+
+
+def test_the_same_seed_draws_the_same_and_another_seed_does_not():
+    config = TrainingConfig(rounds=4, clients_per_round=3, local_epochs=2)
+    assert run(config)[0].cohorts == run(config)[0].cohorts
+    assert run(config)[0].cohorts != run(config, seed=2)[0].cohorts
+
+
+def test_a_round_draws_the_same_however_many_rounds_follow():
+    short, _, _ = run(TrainingConfig(rounds=2, clients_per_round=3))
+    long, _, _ = run(TrainingConfig(rounds=5, clients_per_round=3))
+    assert long.cohorts[:2] == short.cohorts
+
+
+def test_every_client_gets_its_turn():
+    _, records, _ = run(TrainingConfig(rounds=40, clients_per_round=2))
+    assert {index for record in records for index in record.clients} == set(range(len(CLIENTS)))
+
+
+@given(clients=st.integers(1, 30), size=st.integers(1, 40), seed=st.integers(0, 2**32))
+def test_a_cohort_holds_distinct_clients(clients, size, seed):
+    cohort = draw_cohort(clients, size, np.random.default_rng(seed))
+    assert len(cohort) == len(set(cohort)) == min(size, clients)
+    assert set(cohort) <= set(range(clients))
+
+
+@given(examples=st.integers(1, 20), epochs=st.integers(1, 4), seed=st.integers(0, 2**32))
+def test_local_data_is_every_example_once_an_epoch_with_its_own_label(examples, epochs, seed):
+    data = draw_local_data(client(7, examples), epochs, np.random.default_rng(seed))
+    assert (data.token_ids[:, 0] == data.label).all()
+    for epoch in np.split(data.label, epochs):
+        assert sorted(epoch) == list(range(7, 7 + examples))
