@@ -1,7 +1,8 @@
 """What a training run is told: one typed struct per section of a preset, read from TOML.
 
-A preset is a file ``federated/presets/<name>.toml``, or any other ``.toml`` file, named by its path. Later sources win: the defaults below, the preset, the flags
-(``--set section.field=value``; ``--rounds`` and ``--seed`` are short for two of them).
+A preset is a file ``federated/presets/<name>.toml``, or any other ``.toml`` file, named by its path. Later sources win:
+the defaults below, the preset, the flags (``--set section.field=value``; ``--rounds`` and ``--seed`` are short for two
+of them).
 """
 
 import tomllib

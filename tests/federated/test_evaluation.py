@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from federated.evaluation import score
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from federated.evaluation import score
 
 pytestmark = pytest.mark.fast
 

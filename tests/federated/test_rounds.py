@@ -1,11 +1,12 @@
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from federated.config import TrainingConfig
 from federated.data.clients import ClientDataset
 from federated.rounds import draw_cohort, draw_local_data, run_rounds
-from hypothesis import given
-from hypothesis import strategies as st
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.fast
