@@ -70,6 +70,8 @@ def hold(owner: int, listener: socket.socket, command: list[str]) -> int:
     here = os.getpid()
     # No thread runs yet, so that code between fork and exec cannot meet a lock that a thread held.
     server = subprocess.Popen([*command, f"--port={port}"], preexec_fn=lambda: _die_with(here))  # noqa: PLW1509
+    # Whoever ends this process waits for it, and then the server has to be gone too.
+    signal.signal(signal.SIGTERM, lambda *_: server.kill())
     threading.Thread(target=_accept, args=(listener, port), daemon=True).start()
     status = server.wait()
     return status if status >= 0 else 128 - status

@@ -45,9 +45,10 @@ def ask(target: str, question: bytes) -> tuple[int, int, bytes]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether the process has ended; it may still wait for its parent to read the status."""
+    """Whether the process has ended with all of its threads; its parent may still have to read the status."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
     except FileNotFoundError:
         return True
 
