@@ -57,7 +57,7 @@ class ChildProcess:
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *map(str, command)]
         with output.open("ab") as sink:
             self._output_start = sink.tell()
-            self._process = _forking_thread.submit(
+            forking = _forking_thread.submit(
                 subprocess.Popen,
                 tethered,
                 stdin=subprocess.PIPE,
@@ -65,7 +65,14 @@ class ChildProcess:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
-            ).result()
+            )
+            try:
+                self._process = forking.result()
+            except KeyboardInterrupt:
+                # It came while the program was being started, and nobody will ever hold this object.
+                self._process = forking.result()
+                self.kill()
+                raise
 
     @property
     def pid(self) -> int:

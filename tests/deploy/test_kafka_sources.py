@@ -17,6 +17,8 @@ from deploy.local.kafka.sources import Source, find_distribution
 
 pytestmark = pytest.mark.fast
 
+WaitFor = Callable[[Callable[[], bool]], None]
+
 
 def works(name: str) -> Source:
     return Source(name, lambda: JarDistribution(Path(name), []))
@@ -122,24 +124,33 @@ def test_a_container_shares_network_and_node_directory_and_nothing_else() -> Non
     assert command[-2:] == ["/opt/kafka/bin/kafka-server-start.sh", "/node/server.properties"]
 
 
-def end_stdin(process: "subprocess.Popen[bytes]") -> None:
-    assert process.stdin is not None
-    process.stdin.close()
+def run_as_in_a_container(*broker: str) -> "subprocess.Popen[bytes]":
+    command = ["sh", "-c", docker.END_WITH_STDIN, "sh", *broker]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
-def end_by_sigterm(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-
-
-@pytest.mark.parametrize(("end", "status"), [(end_stdin, 128 + signal.SIGKILL), (end_by_sigterm, 128 + signal.SIGTERM)])
-def test_the_broker_in_a_container_ends_with_its_stdin_or_on_sigterm(
-    end: "Callable[[subprocess.Popen[bytes]], None]", status: int, wait_for: Callable[[Callable[[], bool]], None]
-) -> None:
-    command = ["sh", "-c", docker.END_WITH_STDIN, "sh", "sleep", "600"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+def test_the_broker_in_a_container_ends_with_its_stdin(wait_for: WaitFor) -> None:
+    with run_as_in_a_container("sleep", "600") as process:
         wait_for(lambda: catches_sigterm(process.pid))
-        end(process)
-        assert process.wait(10) == status
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(10) == 128 + signal.SIGKILL
+
+
+def test_the_broker_in_a_container_may_take_its_time_to_end_on_sigterm(tmp_path: Path, wait_for: WaitFor) -> None:
+    shut_down = f"echo ending; while [ ! -e {tmp_path}/done ]; do sleep 0.02; done; exit 5"
+    broker = f"trap '{shut_down}' TERM; echo up; while :; do sleep 0.02; done"
+    with run_as_in_a_container("sh", "-c", broker) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        wait_for(lambda: catches_sigterm(process.pid))
+        process.terminate()
+        assert process.stdout.readline() == b"ending\n"
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        (tmp_path / "done").touch()
+        assert process.wait(10) == 5
 
 
 def catches_sigterm(pid: int) -> bool:

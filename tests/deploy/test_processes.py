@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,3 +108,31 @@ def test_several_end_at_the_same_time(tmp_path: Path, wait_for: WaitFor) -> None
     wait_for(lambda: all(child.tail() == "up" for child in children))
     stop_all(children)
     assert [child.status for child in children] == [0, 0]
+
+
+def test_ctrl_c_while_it_is_being_started_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_alive: IsAlive
+) -> None:
+    interrupted = threading.Event()
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def start_and_interrupt(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        process = popen(*arguments, **options)
+        started.append(process.pid)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert interrupted.wait(DEADLINE_SECONDS)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_interrupt)
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ChildProcess(SLEEP, name="sleeper", output=tmp_path / "out")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert not is_alive(started[0])

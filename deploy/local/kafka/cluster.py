@@ -73,8 +73,9 @@ class Cluster:
         with ExitStack() as cleanup:
             root = data_dir or cleanup.enter_context(scratch_directory("limelight-kafka-"))
             cluster = cls(distribution, nodes=nodes, root=root)
-            # Data that is thrown away needs no orderly shutdown, which takes seconds.
-            cleanup.callback(cluster._stop if data_dir else cluster._kill)
+            # Data that is thrown away needs no orderly shutdown, but nobody may write to it any more.
+            at_once = data_dir is None and distribution.ends_with_its_process
+            cleanup.callback(cluster._kill if at_once else cluster._stop)
             cluster._bring_up(port, properties or {})
             cluster._cleanup = cleanup.pop_all()
         return cluster

@@ -12,6 +12,11 @@ JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1")
 class Distribution(Protocol):
     """What a node needs to know. All paths stand in one directory, the node's own."""
 
+    @property
+    def ends_with_its_process(self) -> bool:
+        """False if a node lives on for a moment after the process that runs its command was killed."""
+        ...
+
     def format_command(self, configuration: Path, cluster_id: str) -> list[str]:
         """Command line that formats the data directory of a node."""
         ...
@@ -31,6 +36,7 @@ class JarDistribution(NamedTuple):
 
     java: Path
     jars: Sequence[Path]
+    ends_with_its_process: bool = True
 
     def format_command(self, configuration: Path, cluster_id: str) -> list[str]:
         """See `Distribution`."""

@@ -24,15 +24,15 @@ broker=$!
 trap 'kill -TERM $broker' TERM
 { cat <&3 >/dev/null; kill -KILL $broker; } 2>/dev/null &
 exec 3<&-
-wait $broker
-status=$?
-if kill -0 $broker 2>/dev/null; then wait $broker; status=$?; fi
+while kill -0 $broker 2>/dev/null; do wait $broker; status=$?; done
 exit $status
 """
 
 
 class DockerDistribution:
     """A pulled image. Containers share the host's network and the node's directory, under the same names."""
+
+    ends_with_its_process = False
 
     def format_command(self, configuration: Path, cluster_id: str) -> list[str]:
         """See `deploy.local.kafka.distribution.Distribution`."""

@@ -1,12 +1,13 @@
 """Two ways to download jars: pure Python, and Maven, which knows the mirror that a site has configured."""
 
 import shutil
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.local.kafka.errors import SourceError
-from deploy.local.kafka.jars import Jar
+from deploy.local.kafka.jars import KAFKA_VERSION, Jar
 from deploy.local.processes import ChildProcess
 
 PARALLEL_DOWNLOADS = 8
@@ -22,6 +23,7 @@ def download_with_jgo(jars: Sequence[Jar], directory: Path) -> None:
         from jgo.maven import MavenContext  # noqa: PLC0415 - the package is optional
     except ImportError as error:
         raise SourceError("the package jgo is not installed") from error
+    _announce("jgo")
     # jgo writes straight to the final name: its repository must be as short-lived as this download.
     repository = directory / "repository"
     context = MavenContext(repo_cache=repository)
@@ -50,6 +52,7 @@ def download_with_maven(jars: Sequence[Jar], directory: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise SourceError("mvn is not on PATH")
+    _announce("Maven")
     pom = directory / "pom.xml"
     pom.write_text(render_pom(jars), encoding="utf-8")
     goal = ["dependency:copy-dependencies", f"-DoutputDirectory={directory}"]
@@ -72,3 +75,7 @@ def render_pom(jars: Sequence[Jar]) -> str:
         "  <groupId>limelight</groupId><artifactId>kafka</artifactId><version>1</version>\n"
         f"  <dependencies>\n{dependencies}  </dependencies>\n</project>\n"
     )
+
+
+def _announce(means: str) -> None:
+    print(f"Fetching Apache Kafka {KAFKA_VERSION} with {means}; this happens once", file=sys.stderr)

@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -105,7 +104,6 @@ def cached_jars(download: Download, jars: Sequence[Jar]) -> list[Path]:
                 # What a killed download left behind; nobody else can be at work while we hold the lock.
                 for leftover in directory.parent.glob(f".{directory.name}.*"):
                     shutil.rmtree(leftover)
-                print(f"Fetching Apache Kafka {KAFKA_VERSION} into {directory} (once)", file=sys.stderr)
                 write_directory(directory, fill)
     except OSError as error:
         raise SourceError(f"the cache {directory} cannot be used: {error}. Set LIMELIGHT_CACHE_DIR") from error

@@ -10,6 +10,7 @@ from deploy.local.processes import ChildProcess
 from worker.files import write_file
 
 STOP_GRACE_SECONDS = 20.0
+LOG_LINES = 100
 BIND_FAILURE = "Socket server failed to bind"
 
 
@@ -84,14 +85,15 @@ class Node:
         """
         if self._process is None or self._process.status is None:
             return
-        raised = PortTakenError if BIND_FAILURE in self._process.tail() else BrokerError
+        raised = PortTakenError if BIND_FAILURE in self.log_tail() else BrokerError
         raise raised(f"{self.name} ended with status {self._process.status}.{self.log_tail()}")
 
     def log_tail(self) -> str:
         """The end of its log, as it is added to an error message."""
         if self._process is None:
             return ""
-        return f" Last lines of {self._process.output}:\n{self._process.tail()}"
+        lines = [line for line in self._process.tail(LOG_LINES).splitlines() if not line.startswith("\tat ")]
+        return "\n".join((" Its log, without stack frames:", *lines))
 
     def _run(self, command: list[str], *, purpose: str) -> ChildProcess:
         return ChildProcess(
