@@ -15,10 +15,11 @@ from worker.errors import TransportError
 from worker.transport.kafka import connect, describe
 from worker.transport.kafka_transactions import end_producer
 
-LINGER_MS = 2
+LINGER_MS = 5
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Above the topic's limit: the broker judges the size of a record, not the client."""
-TICK_SECONDS = 0.002
+TICK_SECONDS = 0.01
+"""Records that are due within a tick go out together: a request for each would cost the machine more than they do."""
 CONFIRM_SECONDS = 30
 
 
@@ -72,7 +73,7 @@ class Feeder:
         turns = count()
         for record in self._records:
             ahead_seconds = self.sent / self._rate - (time.monotonic() - start_seconds)
-            if (ahead_seconds > TICK_SECONDS and stop.wait(ahead_seconds)) or stop.is_set():
+            if (ahead_seconds > 0 and stop.wait(TICK_SECONDS)) or stop.is_set():
                 return
             self._check()
             number = next(turns) if record.key is None else zlib.crc32(record.key)

@@ -18,8 +18,6 @@ WINDOW_SECONDS = 5.0
 """Of the throughput."""
 LATENCY_RECORDS = 2_000
 SENTENCES = 40
-STATUS_SECONDS = 5.0
-"""A worker that was silent for longer is not shown."""
 
 
 class Sentence(NamedTuple):
@@ -97,15 +95,15 @@ class StreamObserver:
         """The figures of now."""
         now_ms = time.time() * 1000
         with self._lock:
-            self._forget_arrivals(now_ms)
-            workers = [_summarise(each) for each in self._statuses.values() if _is_fresh(each[-1], now_ms)]
+            records_per_second = self._measure_rate(now_ms)
+            workers = [_summarise(each) for each in self._statuses.values()]
             models = [each[-1].model for each in self._statuses.values()]
             has_latency = len(self._latencies_ms) > 0
             return Figures(
                 records_in=self._records_in,
                 predictions=self._predictions,
                 dead_letters=self._dead_letters,
-                records_per_second=len(self._arrivals_ms) / WINDOW_SECONDS,
+                records_per_second=records_per_second,
                 latency_p50_ms=quantile(self._latencies_ms, 0.5) if has_latency else None,
                 latency_p99_ms=quantile(self._latencies_ms, 0.99) if has_latency else None,
                 accuracy=self._correct / self._judged if self._judged else None,
@@ -160,13 +158,13 @@ class StreamObserver:
         attention = prediction.attention[0] if prediction.attention else None
         self._sentences.append(Sentence(event.text, event.label, output.label, output.score, attention))
 
-    def _forget_arrivals(self, now_ms: float) -> None:
+    def _measure_rate(self, now_ms: float) -> float:
+        """Answers a second over the window, or over the time since the first of them if that is shorter."""
         while self._arrivals_ms and self._arrivals_ms[0] < now_ms - 1000 * WINDOW_SECONDS:
             self._arrivals_ms.popleft()
-
-
-def _is_fresh(status: WorkerStatus, now_ms: float) -> bool:
-    return status.timestamp_ms > now_ms - 1000 * STATUS_SECONDS
+        if not self._arrivals_ms:
+            return 0.0
+        return 1000 * len(self._arrivals_ms) / max(now_ms - self._arrivals_ms[0], 1000)
 
 
 def _summarise(statuses: deque[WorkerStatus]) -> WorkerRow:

@@ -4,6 +4,7 @@ Each carries its kind in a header, so that the audit knows what was meant, and h
 allows, so that a dead letter which changes them is found out.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle
 from random import Random
@@ -25,9 +26,9 @@ _SMALL: Mapping[str, Value] = {
     "missing field": lambda random: f'{{"message": "{_TEXT}", "id": {random.randrange(1000)}}}'.encode(),
     "wrong type": lambda random: f'{{"text": {random.choice(("12", "null", "[]", "true"))}}}'.encode(),
     "empty text": lambda random: f'{{"text": "{random.choice(("", " "))}"}}'.encode(),
-    "no value": lambda random: None,
-    "neither key nor value": lambda random: None,
-    "deep nesting": lambda random: f'{{"text": "{_TEXT}", "extra": {"[" * NESTING}{"]" * NESTING}}}'.encode(),
+    "no value": lambda _: None,
+    "neither key nor value": lambda _: None,
+    "deep nesting": lambda _: f'{{"text": "{_TEXT}", "extra": {"[" * NESTING}{"]" * NESTING}}}'.encode(),
 }
 _LARGEST = "largest value"
 KINDS = (*_SMALL, _LARGEST)
@@ -55,15 +56,11 @@ def kind_of(headers: Headers) -> str | None:
 
 def _largest(key: bytes | None, headers: Headers, max_batch_bytes: int) -> bytes:
     """A JSON text that was cut off where the broker's limit is: alone in its batch, it fills it exactly."""
-    start = b'{"text": "'
-    header_bytes = DefaultRecordBatchBuilder.header_size_in_bytes()
-    # Lengths are stored in as many bytes as they need, so the rest is found by taking off what is too much.
-    size = max_batch_bytes
-    while (excess := header_bytes + _record_bytes(size, key, headers) - max_batch_bytes) > 0:
-        size -= excess
-    return start + b"x" * (size - len(start))
 
+    def batch_bytes(value_bytes: int) -> int:
+        record: int = DefaultRecordBatchBuilder.size_in_bytes(0, 0, key, bytes(value_bytes), headers)
+        header: int = DefaultRecordBatchBuilder.header_size_in_bytes()
+        return header + record
 
-def _record_bytes(value_bytes: int, key: bytes | None, headers: Headers) -> int:
-    size: int = DefaultRecordBatchBuilder.size_in_bytes(0, 0, key, bytes(value_bytes), headers)
-    return size
+    size = bisect_right(range(max_batch_bytes), max_batch_bytes, key=batch_bytes) - 1
+    return b'{"text": "'.ljust(size, b"x")

@@ -39,7 +39,7 @@ def prepare_events(run: Run) -> Iterable[bytes]:
         )
     heldout = run.directory / "heldout.jsonl"
     job = run.crew.start_job("split", programs.split(data, train=_train_file(run), heldout=heldout))
-    stage = run.begin("data", f"keeping a fifth of {data.path} from training", job)
+    stage = run.begin("data", f"keeping a fifth of {data.path} from training", child=job)
     run.finish(job)
     with heldout.open("rb") as lines:
         stage.end(f"{sum(1 for _ in lines)} records of {data.path} are kept from training, to be streamed")
@@ -56,7 +56,7 @@ def begin_training(run: Run) -> Stage | None:
     if run.options.bundle is None:
         data = _train_file(run) if run.options.data else None
         job = run.crew.start_job("train", programs.train(data=data, model=_model(run), report=_report(run, "train")))
-        return run.begin("training", "loading TensorFlow Federated", job)
+        return run.begin("training", "loading TensorFlow Federated", child=job, progress="round ")
     if not (run.options.bundle / "manifest.json").is_file():
         raise DemoError(f"{run.options.bundle} is not a bundle. Give the directory that `python -m export` printed.")
     return None
@@ -73,7 +73,7 @@ def finish_model(run: Run, training: Stage | None) -> Model:
     training.end(f"{rounds}, accuracy {trained.heldout_accuracy:.3f} on held-out messages")
     bundles = run.directory / "bundles"
     job = run.crew.start_job("export", programs.export(_model(run), bundles=bundles, report=_report(run, "export")))
-    stage = run.begin("export", "converting to ONNX and comparing with TensorFlow", job)
+    stage = run.begin("export", "converting to ONNX and comparing with TensorFlow", child=job)
     run.finish(job)
     exported = _read(_report(run, "export"), _Exported)
     stage.end(f"ONNX bundle, within {exported.max_abs_diff:.0e} of TensorFlow on {exported.probes} probes")

@@ -31,7 +31,7 @@ def split(data: LabelledFile, *, train: Path, heldout: Path) -> Arguments:
 def train(*, data: Path | None, model: Path, report: Path) -> Arguments:
     """Federated rounds, on generated messages or on the canonical file that `split` wrote."""
     preset = GENERATED_PRESET if data is None else DATA_PRESET
-    source = [] if data is None else ["--data", data, "--text-field", "text", "--label-field", "label"]
+    source: Arguments = [] if data is None else ["--data", data, "--text-field", "text", "--label-field", "label"]
     return ["federated", "train", "--preset", preset, *source, "--out", model, "--json", report]
 
 

@@ -2,7 +2,6 @@
 
 from deploy.local.demo.audit import Audit, Auditor
 from deploy.local.demo.broker import Site, begin_broker, finish_broker
-from deploy.local.demo.errors import DemoError
 from deploy.local.demo.model import begin_training, finish_model, prepare_events
 from deploy.local.demo.reading import read_back
 from deploy.local.demo.run import Run

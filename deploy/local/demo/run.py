@@ -4,6 +4,7 @@ The main thread waits only in `Run.wait`: there it shows how far everything is a
 whatever fails early ends the demo at once, and Ctrl-C always finds it where it can clean up.
 """
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,58 +16,41 @@ from typing import Any, Self, TypeVar
 from deploy.local.demo.background import Background
 from deploy.local.demo.crew import Crew
 from deploy.local.demo.errors import DemoError
-from deploy.local.demo.figures import Figures
 from deploy.local.demo.options import Options
+from deploy.local.demo.scene import Scene
 from deploy.local.demo.stages import Stage
 from deploy.local.processes import ChildProcess
-from worker.messages import ModelRef
 
 PULSE_SECONDS = 0.05
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
-
-
-class Scene:
-    """What there is to see."""
-
-    def __init__(self) -> None:
-        self.started_seconds = time.monotonic()
-        self.broker = ""
-        self.stages: list[Stage] = []
-        self.figures: Callable[[], Figures] = Figures
-
-    @property
-    def uptime_seconds(self) -> float:
-        """Since the demo was started."""
-        return time.monotonic() - self.started_seconds
-
-    @property
-    def model(self) -> ModelRef | None:
-        """The bundle that answers, once a worker has told."""
-        return self.figures().model
 
 
 class Run:
     """A demo at work; use it as a context manager. The end of the block ends everything that was started."""
 
-    def __init__(self, options: Options, directory: Path, *, show: Callable[[Scene], None]) -> None:
+    def __init__(self, options: Options, directory: Path, scene: Scene, *, show: Callable[[Scene], None]) -> None:
         """
         Args:
             options: what was asked for.
             directory: for everything that is made on the way.
+            scene: what there is to see; kept up to date.
             show: called many times a second.
         """
         self.options = options
         self.directory = directory
-        self.scene = Scene()
+        self.scene = scene
         self.cleanup = ExitStack()
         self.crew = self.cleanup.enter_context(Crew(directory))
         self._show = show
         self._backgrounds: list[Background] = []
 
-    def begin(self, title: str, purpose: str, child: ChildProcess | None = None) -> Stage:
-        """Adds a stage that is under way."""
-        stage = Stage(title, purpose=purpose, child=child)
+    def begin(
+        self, title: str, purpose: str, *, child: ChildProcess | None = None, progress: str | None = None
+    ) -> Stage:
+        """Adds a `Stage` that is under way."""
+        stage = Stage(title, purpose, child=child, progress=progress)
         self.scene.stages.append(stage)
         return stage
 
@@ -120,4 +104,10 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.cleanup.close()
+        # Ending takes a moment; a second Ctrl-C would cut it short and leave things behind.
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
+        try:
+            self.cleanup.close()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

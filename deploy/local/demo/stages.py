@@ -1,5 +1,6 @@
 """The steps of the way, as far as they have come."""
 
+import re
 import time
 
 from deploy.local.processes import ChildProcess
@@ -8,18 +9,22 @@ from deploy.local.processes import ChildProcess
 class Stage:
     """One step; it ends with its child, or when `end` is called."""
 
-    def __init__(self, title: str, *, purpose: str, child: ChildProcess | None = None) -> None:
+    def __init__(
+        self, title: str, purpose: str, *, child: ChildProcess | None = None, progress: str | None = None
+    ) -> None:
         """Starts the clock.
 
         Args:
             title: one word.
             purpose: what it does, shown until there is something better.
-            child: the program at work; the last line of its output is shown.
+            child: the program at work.
+            progress: pattern of the lines of its output that tell how far it is; the last one is shown.
         """
         self.title = title
         self.is_done = False
         self._detail = purpose
         self.child = child
+        self._progress = progress
         self._started_seconds = time.monotonic()
         self._seconds = 0.0
 
@@ -31,8 +36,9 @@ class Stage:
     @property
     def detail(self) -> str:
         """How far it is, or what came out."""
-        if self.child is not None and not self.is_done:
-            return self.child.tail(1).strip() or self._detail
+        if not self.is_done and self.child is not None and self._progress is not None:
+            lines = re.findall(rf"^{self._progress}.*", self.child.tail(), re.MULTILINE)
+            return lines[-1] if lines else self._detail
         return self._detail
 
     def end(self, outcome: str) -> None:

@@ -51,11 +51,10 @@ class Stream:
         self._observer = StreamObserver(site.topics, answered=self._note_arrival)
         run.scene.figures = self._observer.figures
         # Two tails, so that the one that measures latency never waits behind a large input record.
-        for name, handlers in [
-            ("answers", self._observer.answer_handlers()),
-            ("input", self._observer.input_handlers()),
-        ]:
-            run.start_background(f"reading the {name}", Tail(site.servers, handlers).run)
+        answers = Tail(site.servers, self._observer.answer_handlers(), at_once=True)
+        inputs = Tail(site.servers, self._observer.input_handlers(), at_once=False)
+        run.start_background("reading the answers", answers.run)
+        run.start_background("reading the input", inputs.run)
 
     def start_workers(self, bundle: Path) -> None:
         """Starts the workers and waits until they share the partitions.
@@ -103,6 +102,8 @@ class Stream:
 
         self._run.wait(is_over)
         stage.end(f"{len(self.arrivals_ms):,} of {feeder.sent:,} records answered")
+        final = self._observer.figures()
+        self._run.scene.figures = lambda: final
 
     def retire(self) -> list[WorkerFacts]:
         """Ends the workers; after that the topics do not change any more."""

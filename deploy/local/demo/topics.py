@@ -64,14 +64,17 @@ class Topics(NamedTuple):
         )
 
     def delete(self, bootstrap_servers: str) -> None:
-        """Deletes the topics and the group.
+        """Deletes the topics, as far as they exist, and the group's offsets.
 
         Raises:
             TransportError: the broker cannot be reached, or refused.
         """
         try:
             with connect(KafkaAdminClient, {"bootstrap_servers": bootstrap_servers.split(",")}) as admin:
-                admin.delete_topics([self.events, self.predictions, self.dead_letters, self.status])
+                existing = set(admin.list_topics())
+                admin.delete_topics([topic for topic in self[:4] if topic in existing])
                 admin.delete_groups([self.group])
         except KafkaError as error:
-            raise TransportError(f"topics and group *.{self.group} are left at {bootstrap_servers}: {describe(error)}")
+            raise TransportError(
+                f"topics of this demo are left at {bootstrap_servers}, {self.events} among them: {describe(error)}"
+            ) from error

@@ -4,7 +4,8 @@ import time
 from typing import TextIO
 
 from deploy.local.demo.figures import Figures
-from deploy.local.demo.run import Scene
+from deploy.local.demo.scene import Scene
+from deploy.local.demo.stages import Stage
 
 INTERVAL_SECONDS = 5.0
 
@@ -15,27 +16,24 @@ class PlainView:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._begun = 0
-        self._done: set[int] = set()
-        self._next_seconds = 0.0
+        self._running: list[Stage] = []
+        self._next_seconds = time.monotonic() + INTERVAL_SECONDS
 
     def show(self, scene: Scene) -> None:
         """Writes what is new."""
-        for number, stage in enumerate(scene.stages):
-            if number >= self._begun:
-                self._line(scene, f"{stage.title}: {stage.detail}")
-                self._begun += 1
-            elif stage.is_done and number not in self._done:
-                self._done.add(number)
-                self._line(scene, f"{stage.title}: {stage.detail} ({stage.seconds:.1f} s)")
-        if time.monotonic() > self._next_seconds:
+        for stage in [stage for stage in self._running if stage.is_done]:
+            self._running.remove(stage)
+            self._line(scene, f"{stage.title}: {stage.detail} ({stage.seconds:.1f} s)")
+        for stage in scene.stages[self._begun :]:
+            self._begun += 1
+            self._running.append(stage)
+            self._line(scene, f"{stage.title}: {stage.detail}")
+        if time.monotonic() >= self._next_seconds:
             self._next_seconds = time.monotonic() + INTERVAL_SECONDS
             figures = scene.figures()
-            if figures.records_in:
-                self._line(scene, describe(figures))
-            else:
-                for stage in scene.stages:
-                    if not stage.is_done:
-                        self._line(scene, f"{stage.title}: {stage.detail}")
+            running = [f"{stage.title}: {stage.detail}" for stage in self._running]
+            for line in [describe(figures)] if figures.records_in else running:
+                self._line(scene, line)
 
     def _line(self, scene: Scene, text: str) -> None:
         print(f"[{scene.uptime_seconds:6.1f} s] {text}", file=self._out, flush=True)
