@@ -23,6 +23,7 @@ from worker.health import HealthServer, Heartbeat, Readiness
 from worker.instance import Instance
 from worker.messages import ModelRef
 from worker.metrics import Metrics
+from worker.ownership import Ownership
 from worker.pipeline import Pipeline
 from worker.reporting import Reporter
 from worker.scorer import OnnxScorer
@@ -78,6 +79,7 @@ class StreamWorker:
         self._metrics = Metrics()
         self._readiness = Readiness()
         self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
+        self._ownership = Ownership()
         self._stop = threading.Event()
         self._start_times: dict[str, float] = {}
 
@@ -113,6 +115,7 @@ class StreamWorker:
             reporter = self._build_reporter(bundle, instance, source, feed)
             delivery = SliceDelivery(
                 sink,
+                self._ownership,
                 output_topic=settings.output_topic,
                 dead_letter_topic=settings.dead_letter_topic,
                 group_id=settings.group_id,
@@ -124,21 +127,25 @@ class StreamWorker:
                 source,
                 answerer.answer,
                 delivery,
+                self._ownership,
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,
                 timer=self._time,
                 aborted=reporter.step_failed,
             )
-            self._loop(pipeline, source, reporter, health.port)
-            log.info("stopped")
+            pipeline.start()
+            opened.callback(pipeline.close)
+            self._loop(pipeline, reporter, health.port)
+            pipeline.drain(timeout_seconds=settings.drain_seconds)
+        log.info("stopped")
 
-    def _loop(self, pipeline: Pipeline, source: KafkaSource, reporter: Reporter, health_port: int) -> None:
+    def _loop(self, pipeline: Pipeline, reporter: Reporter, health_port: int) -> None:
         while not self._stop.is_set():
             self._heartbeat.beat()
-            pipeline.step(timeout_seconds=POLL_SECONDS)
-            if pipeline.failed_steps:
-                self._stop.wait(min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**pipeline.failed_steps))
-            if source.joined and not self._readiness.partitions_assigned:
+            pipeline.read(timeout_seconds=POLL_SECONDS)
+            if self._ownership.suspended:
+                self._stop.wait(min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**pipeline.failures))
+            if self._ownership.joined and not self._readiness.partitions_assigned:
                 self._readiness.partitions_assigned = True
                 self._tell_ready(health_port)
             reporter.report(ready=self._readiness.is_ready())
@@ -153,6 +160,7 @@ class StreamWorker:
             start=settings.start,
             offset_gap=settings.offset_gap,
             session_timeout_seconds=settings.session_timeout_seconds,
+            ownership=self._ownership,
         )
 
     def _build_sink(self, instance: Instance, source: KafkaSource) -> KafkaSink:

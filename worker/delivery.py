@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from worker.answering import Answer
 from worker.errors import DeliveryError
 from worker.messages import DeadLetter
+from worker.ownership import Epochs, Ownership
 from worker.ports import Clock, Output, Partition, Record, Sink
 
 
@@ -19,6 +20,7 @@ class SliceDelivery:
     def __init__(
         self,
         sink: Sink,
+        ownership: Ownership,
         *,
         output_topic: str,
         dead_letter_topic: str,
@@ -29,6 +31,7 @@ class SliceDelivery:
         """
         Args:
             sink: commits outputs and offsets atomically.
+            ownership: of the partitions that the records come from.
             output_topic: takes predictions.
             dead_letter_topic: takes refused records.
             group_id: named in the dead letters.
@@ -39,14 +42,15 @@ class SliceDelivery:
             TopicMissingError: an output topic does not exist.
         """
         self._sink = sink
+        self._ownership = ownership
         self._topics = {True: output_topic, False: dead_letter_topic}
         self._partitions = {topic: sink.partitions(topic) for topic in self._topics.values()}
         self._group_id = group_id
         self._clock = clock
         self._committed = committed
 
-    def deliver(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
-        """Commits one slice.
+    def deliver(self, records: Sequence[Record], answers: Sequence[Answer], epochs: Epochs) -> None:
+        """Commits one slice, if `epochs` still last when its offsets are sent.
 
         Raises:
             DeliveryError: nothing of it was committed.
@@ -56,7 +60,7 @@ class SliceDelivery:
             raise DeliveryError(f"{len(answers)} answers for {len(records)} records: the slice cannot be delivered.")
         now_ms = self._clock.now_ms()
         outputs = [self._output(record, answer, now_ms) for record, answer in zip(records, answers, strict=True)]
-        self._sink.deliver(outputs, next_offsets(records))
+        self._sink.deliver(outputs, next_offsets(records), claim=lambda: self._ownership.claim(epochs))
         self._committed(records, answers)
 
     def _output(self, record: Record, answer: Answer, now_ms: int) -> Output:
@@ -70,4 +74,4 @@ class SliceDelivery:
 
 def next_offsets(records: Sequence[Record]) -> dict[Partition, int]:
     """Partition -> offset behind its last record in `records`."""
-    return {(record.topic, record.partition): record.offset + 1 for record in records}
+    return {record.home: record.offset + 1 for record in records}

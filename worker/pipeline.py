@@ -1,34 +1,74 @@
-"""poll -> answer -> deliver, one slice at a time. Knows only ports.
+"""read -> score -> deliver: three stages, each on a thread of its own, that hand slices to one another.
 
-Polling, scoring and delivering happen in this order on one thread, and partitions change hands only inside a poll: a
-slice that was polled is therefore still ours when its transaction begins, and the broker refuses its offsets if the
-group has moved on meanwhile.
+::
+
+    main thread          score thread            deliver thread
+    ───────────          ────────────            ──────────────
+    poll ─> stamp, cut ─> answers ─────────────> still ours? ─> transaction ─> committed
+      ^                                              │ no             │ aborted
+      │                                              v                v
+      │                                           dropped       ownership.suspend
+      └── rewind, ownership.resume <──────────────────────────────────┘
+
+Reading never waits for scoring, so a slow model cannot cost the membership of the group; it only stops fetching while
+`SLICES_AHEAD` slices are under way, which bounds the memory. Slices are delivered in the order in which they were read.
+After an abort everything behind the aborted slice is stale (see `worker.ownership`): it is dropped wherever it is, and
+read again from the committed offsets. Knows only ports.
 """
 
+import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from itertools import compress
+from typing import NamedTuple, Protocol
 
 from worker.answering import Answer, Timer
 from worker.errors import LimelightError
+from worker.ownership import Epochs, Ownership
 from worker.ports import Record, Source
+
+SLICES_AHEAD = 4
+"""Slices between poll and commit. Two keep scoring and delivering busy, two more ride out a slow transaction."""
+IDLE_SECONDS = 0.2
+"""How long a thread sleeps before it looks whether it should end."""
+
+
+class Slice(NamedTuple):
+    """Records that are committed together."""
+
+    records: Sequence[Record]
+    epochs: Epochs
+    """Of the records' partitions, when they were polled."""
+
+
+class Scored(NamedTuple):
+    """A slice with its answers, in the order of the records."""
+
+    slice: Slice
+    answers: Sequence[Answer]
 
 
 class Delivery(Protocol):
     """What the pipeline asks of `worker.delivery`."""
 
-    def deliver(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
-        """Commits the answers and the position behind their records together, or raises `DeliveryError`."""
+    def deliver(self, records: Sequence[Record], answers: Sequence[Answer], epochs: Epochs) -> None:
+        """Commits the answers and the offsets behind their records together, or raises `DeliveryError`."""
         ...
 
 
 class Pipeline:
-    """Moves slices from the source, through the answers, to the delivery."""
+    """Moves slices from the source, through the answers, to the delivery.
+
+    `read`, `score` and `deliver` each do one turn of their stage. `start` gives the last two a thread of their own;
+    a test can call them in any order instead.
+    """
 
     def __init__(
         self,
         source: Source,
         answer: Callable[[Sequence[Record]], list[Answer]],
         delivery: Delivery,
+        ownership: Ownership,
         *,
         slice_records: int,
         slice_bytes: int,
@@ -40,49 +80,171 @@ class Pipeline:
             source: where records come from.
             answer: `Answerer.answer`.
             delivery: commits a slice.
+            ownership: of the source's partitions.
             slice_records: most records in one transaction.
             slice_bytes: a slice is closed when its keys and values pass this size.
             timer: measures the stages.
-            aborted: told why a step did not finish, each time that happens.
+            aborted: told why a turn failed that will be made again.
         """
         self._source = source
         self._answer = answer
         self._delivery = delivery
+        self._ownership = ownership
         self._slice_records = slice_records
         self._slice_bytes = slice_bytes
         self._timer = timer
         self._aborted = aborted
-        self.failed_steps = 0
-        """Steps that failed since the last one that did not. After a failure the source has to be rewound."""
+        self._to_score: queue.SimpleQueue[Slice] = queue.SimpleQueue()
+        self._to_deliver: queue.SimpleQueue[Scored] = queue.SimpleQueue()
+        self._under_way = 0
+        self._changed = threading.Condition()
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._fatal: BaseException | None = None
+        self.failures = 0
+        """Turns that failed since the last commit."""
 
-    def step(self, *, timeout_seconds: float) -> int:
-        """Polls once and delivers what came.
+    def start(self) -> None:
+        """Starts the threads of scoring and delivering."""
+        for stage in (self.score, self.deliver):
+            thread = threading.Thread(target=self._run, args=(stage,), name=stage.__name__, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def read(self, *, timeout_seconds: float) -> int:
+        """Polls once, when there is room, and queues what came. Called on the main thread, again and again.
 
         Returns:
-            How many records were committed. What was polled and not committed will be polled again.
+            How many records were queued.
 
         Raises:
-            LimelightError: no record is to blame, and trying again cannot help.
+            LimelightError: a stage failed, no record is to blame, and trying again cannot help.
         """
-        committed = 0
+        self._check()
         try:
-            if self.failed_steps:
+            if self._ownership.suspended:
                 self._source.rewind()
+                self._ownership.resume()
+            if self._has_room(timeout_seconds):
+                self._source.resume()
+            else:
+                # Polling goes on for the sake of the group; it fetches nothing.
+                self._source.pause()
+                timeout_seconds = 0
             with self._timer("poll"):
                 records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
-            for part in cut(records, max_bytes=self._slice_bytes):
-                answers = self._answer(part)
-                with self._timer("deliver"):
-                    self._delivery.deliver(part, answers)
-                committed += len(part)
         except LimelightError as error:
-            if not error.retriable:
-                raise
-            self.failed_steps += 1
-            self._aborted(error)
+            self._retry_or_raise(error)
+            return 0
+        return sum(map(self._queue, cut(records, max_bytes=self._slice_bytes)))
+
+    def score(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
+        """Answers the oldest queued slice. Returns whether there was one.
+
+        Raises:
+            ScoringError: the model failed.
+        """
+        try:
+            taken = self._to_score.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return False
+        epochs = self._still_ours(taken.epochs)
+        records = [record for record in taken.records if record.home in epochs]
+        if records:
+            self._to_deliver.put(Scored(Slice(records, epochs), self._answer(records)))
         else:
-            self.failed_steps = 0
-        return committed
+            self._finish_one()
+        return True
+
+    def deliver(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
+        """Commits the oldest scored slice, but for what is no longer ours. Returns whether there was one.
+
+        Raises:
+            LimelightError: trying again cannot help.
+        """
+        try:
+            taken = self._to_deliver.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return False
+        try:
+            epochs = self._still_ours(taken.slice.epochs)
+            kept = [record.home in epochs for record in taken.slice.records]
+            if any(kept):
+                records, answers = list(compress(taken.slice.records, kept)), list(compress(taken.answers, kept))
+                with self._timer("deliver"):
+                    self._delivery.deliver(records, answers, epochs)
+                self.failures = 0
+        except LimelightError as error:
+            self._retry_or_raise(error)
+        finally:
+            self._finish_one()
+        return True
+
+    def drain(self, *, timeout_seconds: float) -> bool:
+        """Waits until every slice that was read is committed or dropped. Returns False if time ran out.
+
+        Raises:
+            LimelightError: a stage failed.
+        """
+        with self._changed:
+            drained = self._changed.wait_for(lambda: self._under_way == 0 or self._fatal is not None, timeout_seconds)
+        self._check()
+        return drained
+
+    def close(self) -> None:
+        """Ends the threads after the turn that they are in."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, stage: Callable[[], bool]) -> None:
+        try:
+            while not self._ended.is_set():
+                stage()
+        except BaseException as error:  # noqa: BLE001 - it is raised again on the main thread
+            with self._changed:
+                self._fatal = error
+                self._changed.notify_all()
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no slice is under way."""
+        return self._under_way == 0
+
+    def _check(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _retry_or_raise(self, error: LimelightError) -> None:
+        if not error.retriable:
+            raise error
+        self._ownership.suspend()
+        self.failures += 1
+        self._aborted(error)
+
+    def _has_room(self, timeout_seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._under_way < SLICES_AHEAD or self._fatal is not None, timeout_seconds
+            )
+
+    def _queue(self, records: Sequence[Record]) -> int:
+        epochs = self._ownership.epochs({record.home for record in records})
+        owned = [record for record in records if record.home in epochs]
+        if owned:
+            with self._changed:
+                self._under_way += 1
+            self._to_score.put(Slice(owned, epochs))
+        return len(owned)
+
+    def _still_ours(self, epochs: Epochs) -> Epochs:
+        current = self._ownership.epochs(epochs)
+        return {partition: epoch for partition, epoch in epochs.items() if current.get(partition) == epoch}
+
+    def _finish_one(self) -> None:
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
 
 
 def cut(records: Sequence[Record], *, max_bytes: int) -> Iterator[Sequence[Record]]:

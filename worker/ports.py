@@ -4,13 +4,17 @@ Every adapter in `worker.transport` implements `Source` and `Sink`; `worker.scor
 same bodies on the in-memory adapters and on a real broker.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.messages import Headers, Position
+
+Partition = tuple[str, int]
+"""Topic and partition number."""
 
 
 class Record(NamedTuple):
@@ -23,6 +27,11 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+    @property
+    def home(self) -> Partition:
+        """Its topic and partition."""
+        return self.topic, self.partition
 
     @property
     def position(self) -> Position:
@@ -41,10 +50,11 @@ class Output(NamedTuple):
     timestamp_ms: int
 
 
-Partition = tuple[str, int]
-"""Topic and partition number."""
 Offsets = Mapping[Partition, int]
 """Partition -> the *next* offset to read, as Kafka commits it."""
+
+
+Claim = Callable[[], AbstractContextManager[None]]
 
 
 class Source(Protocol):
@@ -63,8 +73,20 @@ class Source(Protocol):
         """Partitions that this member owns now."""
         ...
 
+    def pause(self) -> None:
+        """Fetches nothing until `resume`. Polls go on, and what a rebalance adds is paused by the next call."""
+        ...
+
+    def resume(self) -> None:
+        """Fetches again."""
+        ...
+
     def rewind(self) -> None:
-        """Seeks every assigned partition back to its committed offset, or to the configured start."""
+        """Seeks every assigned partition back to its committed offset, or to the configured start.
+
+        Raises:
+            BrokerUnreachableError: the committed offsets cannot be read now.
+        """
         ...
 
     def lag(self) -> int:
@@ -87,8 +109,14 @@ class Sink(Protocol):
         """
         ...
 
-    def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Commits all of it, or nothing of it.
+
+        Args:
+            outputs: records to write, in order per partition.
+            offsets: next offset of each input partition.
+            claim: gives the context in which the offsets are added to the transaction; it raises `DeliveryError` if
+                the partitions are no longer ours.
 
         Raises:
             DeliveryError: nothing was committed; the inputs must be read again.

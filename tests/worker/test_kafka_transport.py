@@ -14,6 +14,7 @@ from kafka.structs import OffsetAndMetadata
 from deploy.local.kafka.ports import choose_ports
 from deploy.local.kafka.topics import create_topics
 from worker.errors import FencedError, OffsetGapError, TopicMissingError
+from worker.ownership import Ownership
 from worker.ports import Output, Record
 from worker.settings import Settings
 from worker.transport.kafka import KafkaFeed, KafkaSink, KafkaSource, client_properties
@@ -28,13 +29,16 @@ class Topic:
     def __init__(self, servers: str, opened: ExitStack) -> None:
         self.name = f"topic.{uuid.uuid4().hex[:8]}"
         self.partition = TopicPartition(self.name, 0)
+        self.ownerships: dict[KafkaSource, Ownership] = {}
         self.client = client_properties(Settings(bootstrap_servers=servers))
         self._opened = opened
         create_topics(servers, {self.name: 1})
 
     def source(self, **changes: Any) -> KafkaSource:
         options = {"start": "earliest", "offset_gap": "stop", "instance": "one", "group_id": self.name, **changes}
-        source = KafkaSource(self.client, topic=self.name, session_timeout_seconds=6, **options)
+        ownership = Ownership()
+        source = KafkaSource(self.client, topic=self.name, session_timeout_seconds=6, ownership=ownership, **options)
+        self.ownerships[source] = ownership
         self._opened.callback(source.close)
         return source
 
@@ -70,18 +74,18 @@ def topic(broker: str) -> Iterator[Topic]:
         yield Topic(broker, opened)
 
 
-def poll(source: KafkaSource, *, at_least: int) -> list[Record]:
+def poll(topic: Topic, source: KafkaSource, *, at_least: int) -> list[Record]:
     found: list[Record] = []
     deadline = Deadline(30)
-    while len(found) < at_least or not source.joined:
-        assert deadline.remaining_seconds() > 0, f"{len(found)} records, joined: {source.joined}"
+    while len(found) < at_least or not topic.ownerships[source].joined:
+        assert deadline.remaining_seconds() > 0, f"{len(found)} records"
         found += source.poll(max_records=100, timeout_seconds=0.2)
     return found
 
 
 def test_the_later_of_two_producers_fences_the_first(topic: Topic) -> None:
     source = topic.source()
-    poll(source, at_least=0)
+    poll(topic, source, at_least=0)
     first, second = topic.sink(source), topic.sink(source)
     output = Output(topic.name, 0, None, b"x", [], 1)
 
@@ -92,11 +96,11 @@ def test_the_later_of_two_producers_fences_the_first(topic: Topic) -> None:
 
 def test_the_later_of_two_members_fences_the_first(topic: Topic) -> None:
     first = topic.source()
-    poll(first, at_least=0)
-    poll(topic.source(), at_least=0)
+    poll(topic, first, at_least=0)
+    poll(topic, topic.source(), at_least=0)
 
     with pytest.raises(FencedError, match="group instance 'one'"):
-        poll(first, at_least=1)
+        poll(topic, first, at_least=1)
 
 
 def test_a_gap_stops_the_worker(topic: Topic) -> None:
@@ -105,7 +109,7 @@ def test_a_gap_stops_the_worker(topic: Topic) -> None:
     topic.delete_until(5)
 
     with pytest.raises(OffsetGapError, match=f"{topic.name}-0 no longer holds offset 3"):
-        poll(topic.source(), at_least=1)
+        poll(topic, topic.source(), at_least=1)
 
 
 def test_a_gap_can_be_skipped(topic: Topic) -> None:
@@ -113,17 +117,17 @@ def test_a_gap_can_be_skipped(topic: Topic) -> None:
     topic.commit(3)
     topic.delete_until(5)
 
-    assert [r.offset for r in poll(topic.source(offset_gap="skip"), at_least=5)] == [5, 6, 7, 8, 9]
+    assert [r.offset for r in poll(topic, topic.source(offset_gap="skip"), at_least=5)] == [5, 6, 7, 8, 9]
 
 
 def test_latest_begins_behind_what_is_there(topic: Topic) -> None:
     topic.fill(3)
     source = topic.source(start="latest")
-    poll(source, at_least=0)
+    poll(topic, source, at_least=0)
     assert source.lag() == 0
 
     topic.fill(2)
-    assert [r.offset for r in poll(source, at_least=2)] == [3, 4]
+    assert [r.offset for r in poll(topic, source, at_least=2)] == [3, 4]
 
 
 def test_lag_counts_what_was_not_polled(topic: Topic) -> None:
@@ -143,12 +147,12 @@ def test_lag_can_be_asked_before_the_first_record(topic: Topic) -> None:
     source = topic.source()
     source._consumer.poll(timeout_ms=0)
     deadline = Deadline(30)
-    while not source.joined:
+    while not topic.ownerships[source].joined:
         assert deadline.remaining_seconds() > 0
         source._consumer._coordinator.poll(timeout_ms=200)
 
     assert source.lag() == 7
-    assert len(poll(source, at_least=7)) == 7
+    assert len(poll(topic, source, at_least=7)) == 7
 
 
 def test_a_missing_topic_is_named(topic: Topic) -> None:
@@ -194,4 +198,4 @@ def test_every_codec_can_be_read(topic: Topic) -> None:
         with closing(KafkaProducer(**topic.client, compression_type=codec)) as producer:
             producer.send(topic.name, codec.encode()).get(timeout=10)
 
-    assert [r.value for r in poll(topic.source(), at_least=4)] == [b"gzip", b"snappy", b"lz4", b"zstd"]
+    assert [r.value for r in poll(topic, topic.source(), at_least=4)] == [b"gzip", b"snappy", b"lz4", b"zstd"]

@@ -20,6 +20,7 @@ from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
 from worker.errors import LimelightError
 from worker.messages import DeadLetter, Headers, Position, Prediction
+from worker.ownership import Ownership
 from worker.pipeline import Pipeline, cut
 from worker.ports import Record, Sink, Source
 from worker.scorer import OnnxScorer
@@ -41,7 +42,7 @@ class Stream(Protocol):
         self, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None
     ) -> Position: ...
 
-    def open(self) -> tuple[Source, Sink]: ...
+    def open(self, ownership: Ownership) -> tuple[Source, Sink]: ...
 
     def fail(self, steps: list[str]) -> None:
         """Makes the next transactions fail at these steps."""
@@ -57,8 +58,8 @@ class MemoryStream:
     def append(self, partition: int, value: bytes | None, **fields: Any) -> Position:
         return self._broker.append(EVENTS, partition, value, **fields).position
 
-    def open(self) -> tuple[Source, Sink]:
-        return MemorySource(self._broker, EVENTS), MemorySink(self._broker)
+    def open(self, ownership: Ownership) -> tuple[Source, Sink]:
+        return MemorySource(self._broker, EVENTS, ownership), MemorySink(self._broker)
 
     def fail(self, steps: list[str]) -> None:
         self._broker.failures += steps
@@ -99,7 +100,7 @@ class KafkaStream:
         self._producer.flush()
         return Position(topic, partition, future.get().offset)
 
-    def open(self) -> tuple[Source, Sink]:
+    def open(self, ownership: Ownership) -> tuple[Source, Sink]:
         self._opened.close()
         source = KafkaSource(
             self._client,
@@ -109,6 +110,7 @@ class KafkaStream:
             start="earliest",
             offset_gap="stop",
             session_timeout_seconds=6,
+            ownership=ownership,
         )
         self._opened.callback(source.close)
         sink = KafkaSink(
@@ -175,7 +177,8 @@ class Run:
     def __init__(self, stream: Any, bundle: Bundle, *, slice_records: int = 500, slice_bytes: int = 1 << 20) -> None:
         self._stream = stream
         name = getattr(stream, "name", str)
-        source, sink = stream.open()
+        self._ownership = Ownership()
+        source, sink = stream.open(self._ownership)
         answerer = Answerer(
             bundle.manifest,
             bundle.vocabulary(bundle.manifest.fields[0]),
@@ -190,6 +193,7 @@ class Run:
         self.failures: list[LimelightError] = []
         delivery = SliceDelivery(
             sink,
+            self._ownership,
             output_topic=name(PREDICTIONS),
             dead_letter_topic=name(DEAD_LETTERS),
             group_id="test-group",
@@ -200,6 +204,7 @@ class Run:
             source,
             answerer.answer,
             delivery,
+            self._ownership,
             slice_records=slice_records,
             slice_bytes=slice_bytes,
             timer=lambda _: nullcontext(),
@@ -211,12 +216,19 @@ class Run:
         deadline = transactions.Deadline(60)
         while sum(self.slices) < records:
             assert deadline.remaining_seconds() > 0, f"{sum(self.slices)} of {records} committed; {self.failures}"
-            self._pipeline.step(timeout_seconds=0.1)
+            self.turn()
+
+    def turn(self) -> bool:
+        """One turn of every stage, on this thread. Returns whether anything moved."""
+        moved = self._pipeline.read(timeout_seconds=0.1) > 0
+        while self._pipeline.score(timeout_seconds=0) | self._pipeline.deliver(timeout_seconds=0):
+            moved = True
+        return moved
 
     def until_idle(self) -> None:
         """Steps until nothing is left to read, whoever counted it."""
         deadline = transactions.Deadline(60)
-        while self._pipeline.step(timeout_seconds=0.1) or self._pipeline.failed_steps or self._source.lag():
+        while self.turn() or self._ownership.suspended or self._source.lag():
             assert deadline.remaining_seconds() > 0, f"not idle; {self.failures}"
 
 

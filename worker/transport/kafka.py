@@ -7,6 +7,7 @@ jump over a gap in silence.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -32,7 +33,8 @@ from worker.errors import (
     TopicMissingError,
     TransportError,
 )
-from worker.ports import Offsets, Output, Partition, Record
+from worker.ownership import Ownership
+from worker.ports import Claim, Offsets, Output, Partition, Record
 from worker.settings import Settings
 from worker.transport import kafka_transactions as transactions
 
@@ -67,6 +69,7 @@ class KafkaSource:
         start: Start,
         offset_gap: OffsetGap,
         session_timeout_seconds: float,
+        ownership: Ownership,
     ) -> None:
         """
         Args:
@@ -77,6 +80,7 @@ class KafkaSource:
             start: where a partition without a committed offset begins.
             offset_gap: what to do when the position is gone from the log.
             session_timeout_seconds: after this silence the group gives the partitions away.
+            ownership: told which partitions come and go.
 
         Raises:
             BrokerUnreachableError: no broker answered.
@@ -99,13 +103,7 @@ class KafkaSource:
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
         )
         require_topic(self._consumer.partitions_for_topic(topic), topic)
-        self._joined = _Joined()
-        self._consumer.subscribe([topic], listener=self._joined)
-
-    @property
-    def joined(self) -> bool:
-        """True once the group has given this member an assignment, be it an empty one."""
-        return self._joined.value
+        self._consumer.subscribe([topic], listener=_Rebalance(ownership))
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
@@ -132,6 +130,15 @@ class KafkaSource:
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""
         return frozenset((p.topic, p.partition) for p in self._consumer.assignment())
+
+    def pause(self) -> None:
+        """Implements `worker.ports.Source`."""
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Implements `worker.ports.Source`."""
+        if paused := self._consumer.paused():
+            self._consumer.resume(*paused)
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Waits until no transaction is pending on the partitions."""
@@ -224,12 +231,12 @@ class KafkaSink:
         """Implements `worker.ports.Sink`."""
         return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
 
-    def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
 
         1. begin the transaction
         2. send every output, flush, and look at every confirmation
-        3. add the offsets, with the consumer's membership
+        3. under the claim on the partitions, add the offsets, with the consumer's membership
         4. commit
 
         If any of them fails: abort; if that fails too, end the producer. A new one with the same transactional id
@@ -240,7 +247,9 @@ class KafkaSink:
         try:
             producer.begin_transaction()  # 1
             transactions.send_all(producer, outputs, deadline)  # 2
-            transactions.send_offsets(producer, _to_kafka(offsets), self._group(), deadline)  # 3
+            group = self._group()
+            with claim():
+                transactions.send_offsets(producer, _to_kafka(offsets), group, deadline)  # 3
             transactions.commit(producer, deadline)  # 4
         except (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError) as error:
             self._end()
@@ -248,6 +257,9 @@ class KafkaSink:
         except KafkaError as error:
             self._abort(producer)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
+        except DeliveryError:
+            self._abort(producer)
+            raise
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
@@ -344,17 +356,20 @@ class KafkaFeed:
         transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)
 
 
-class _Joined(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Remembers that the group has answered, even with no partition."""
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells the ownership what the group decides. Runs inside a poll, on the client's own thread."""
 
-    def __init__(self) -> None:
-        self.value = False
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
 
-    def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - the fact is enough
-        self.value = True
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._ownership.grant((p.topic, p.partition) for p in assigned)
 
     def on_partitions_revoked(self, revoked: Any) -> None:
-        pass
+        self._ownership.withdraw((p.topic, p.partition) for p in revoked)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._ownership.forget((p.topic, p.partition) for p in lost)
 
 
 def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> Any:

@@ -5,10 +5,12 @@ It keeps what a ``read_committed`` reader would see, and fails where it is told 
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from worker.errors import DeliveryError, TopicMissingError
 from worker.messages import Headers
-from worker.ports import Offsets, Output, Partition, Record
+from worker.ownership import Ownership
+from worker.ports import Claim, Offsets, Output, Partition, Record
 
 
 class MemoryBroker:
@@ -46,14 +48,27 @@ class MemoryBroker:
 class MemorySource:
     """Reads all partitions of one topic, as the only member of its group."""
 
-    def __init__(self, broker: MemoryBroker, topic: str) -> None:
+    def __init__(self, broker: MemoryBroker, topic: str, ownership: Ownership) -> None:
         self._broker = broker
+        self._ownership = ownership
+        self._paused = False
         partitions = [(topic, number) for number in range(broker.topics[topic])]
-        self._positions = {partition: broker.committed.get(partition, 0) for partition in partitions}
+        self._positions: dict[Partition, int] = {}
+        self.assign(partitions)
+
+    def assign(self, partitions: Sequence[Partition]) -> None:
+        """Rebalances: what is new begins at its committed offset, what is not named is withdrawn."""
+        self._ownership.withdraw(self._positions.keys() - set(partitions))
+        new = [partition for partition in partitions if partition not in self._positions]
+        kept = {partition: self._positions[partition] for partition in partitions if partition in self._positions}
+        self._positions = kept | {partition: self._broker.committed.get(partition, 0) for partition in new}
+        self._ownership.grant(new)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:  # noqa: ARG002 - never waits
         """Implements `worker.ports.Source`."""
         records: list[Record] = []
+        if self._paused:
+            return records
         for partition, position in self._positions.items():
             found = self._broker.logs[partition][position : position + max_records - len(records)]
             self._positions[partition] += len(found)
@@ -63,6 +78,14 @@ class MemorySource:
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""
         return frozenset(self._positions)
+
+    def pause(self) -> None:
+        """Implements `worker.ports.Source`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Implements `worker.ports.Source`."""
+        self._paused = False
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`."""
@@ -90,11 +113,13 @@ class MemorySink:
         except KeyError:
             raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another.") from None
 
-    def deliver(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`."""
         failure = self._broker.failures.pop(0) if self._broker.failures else ""
         if failure in ("send", "offsets", "commit"):
             raise DeliveryError(f"the broker failed at {failure}")
+        with claim():
+            pass
         for output in outputs:
             self._broker.append(
                 output.topic,

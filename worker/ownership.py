@@ -1,0 +1,101 @@
+"""Which partitions are ours, and since when: what decides whether a result may still be committed.
+
+An *epoch* is a time during which a partition was ours without interruption; it begins at the committed offset. Records
+are stamped with their partition's epoch when they are polled. Results whose epoch is over are thrown away: the records
+behind them will be, or already were, read again, here or elsewhere.
+
+::
+
+    granted ── polled, scored, delivered ──> withdrawn       the group moved the partition
+       ^                                         │
+       │                                         └─ its results are stale from now on
+       └── resume ── rewind ── suspended  <── a transaction aborted: every partition starts over
+
+The lock is held while epochs are checked *and* the offsets go to the broker (`claim`), and while a partition is
+withdrawn, so a partition cannot move in between. Who withdraws waits at most `WITHDRAW_SECONDS`: after that the group
+moves on without us, and the broker refuses our offsets by their generation.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+from worker.errors import DeliveryError
+from worker.ports import Partition
+
+WITHDRAW_SECONDS = 5.0
+
+Epochs = Mapping[Partition, int]
+
+
+class Ownership:
+    """The partitions of one group member. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._epochs: dict[Partition, int] = {}
+        self._last_epoch = 0
+        self._suspended = False
+        self.joined = False
+        """True once the group has answered, be it with no partition."""
+
+    def grant(self, partitions: Iterable[Partition]) -> None:
+        """The group gave us `partitions`; we read them from their committed offsets."""
+        with self._lock:
+            self._renew(partitions)
+            self.joined = True
+
+    def withdraw(self, partitions: Iterable[Partition]) -> None:
+        """`partitions` are no longer ours. Returns when no offsets of theirs are on their way, or after a while."""
+        locked = self._lock.acquire(timeout=WITHDRAW_SECONDS)
+        try:
+            self.forget(partitions)
+        finally:
+            if locked:
+                self._lock.release()
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """`partitions` were lost: others may own them already, so there is nothing to wait for."""
+        for partition in partitions:
+            self._epochs.pop(partition, None)
+
+    def suspend(self) -> None:
+        """A transaction did not commit: nothing that was polled before `resume` may be committed."""
+        self._suspended = True
+
+    @property
+    def suspended(self) -> bool:
+        """True from `suspend` to `resume`."""
+        return self._suspended
+
+    def resume(self) -> None:
+        """Every partition was sought back to its committed offset: new epochs begin."""
+        with self._lock:
+            self._renew(list(self._epochs))
+            self._suspended = False
+
+    def epochs(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Current epochs of those of `partitions` that are ours; none while suspended."""
+        if self._suspended:
+            return {}
+        return {partition: self._epochs[partition] for partition in partitions if partition in self._epochs}
+
+    def is_current(self, epochs: Epochs) -> bool:
+        """True if every one of `epochs` still lasts."""
+        return self.epochs(epochs) == dict(epochs)
+
+    @contextmanager
+    def claim(self, epochs: Epochs) -> Iterator[None]:
+        """Keeps the partitions from being withdrawn while the block runs.
+
+        Raises:
+            DeliveryError: one of `epochs` is over.
+        """
+        with self._lock:
+            if not self.is_current(epochs):
+                raise DeliveryError("a partition of the slice was withdrawn before its offsets were sent")
+            yield
+
+    def _renew(self, partitions: Iterable[Partition]) -> None:
+        self._last_epoch += 1
+        self._epochs.update(dict.fromkeys(partitions, self._last_epoch))
