@@ -87,6 +87,46 @@ class LastState(tf.keras.layers.Layer):
         return tf.concat([last[:, :half], states[:, 0, half:]], axis=-1)
 
 
+class _Layers:
+    """The layers, applied to token ids of any kind: eager, traced or symbolic."""
+
+    def __init__(self, config: ModelConfig, vocabulary_size: int, classes: int) -> None:
+        layers = tf.keras.layers
+        start = tf.keras.initializers.RandomNormal(stddev=EMBEDDING_STDDEV)
+        self._bidirectional = config.bidirectional
+        self._kept = KeptPositions(name="kept")
+        self._embedding = layers.Embedding(vocabulary_size, config.embedding_size, start, name="embedding")
+        self._encoder = _ENCODERS[config.encoder](config.hidden_size, return_sequences=True, name=config.encoder)
+        if config.bidirectional:
+            self._encoder = layers.Bidirectional(self._encoder, name=f"bi{config.encoder}")
+        self._beside = layers.Concatenate(name="tokens")
+        if config.attention == "none":
+            self._reader = LastState(bidirectional=config.bidirectional, name="last_state")
+        else:
+            scaled = config.attention == "scaled_dot"
+            self._reader = LearnedQueryAttention(config.key_size, scaled=scaled, name="attention")
+        self._classifier = layers.Dense(classes, name="classifier")
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """In the order in which a Keras model lists them."""
+        layers = self._embedding, self._encoder, self._reader, self._classifier
+        return [weight for layer in layers for weight in layer.weights]
+
+    def __call__(self, token_ids: tf.Tensor, *, exact: bool = True) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns logits `[B, C]` and, with attention, its weights `[B, T]`; see `Classifier.unpadded` for `exact`."""
+        kept = self._kept(token_ids)
+        embedded = self._embedding(token_ids)
+        # What a forward encoder has read at a token cannot depend on padding to its right; a backward one starts there.
+        states = self._encoder(embedded, mask=kept if exact and self._bidirectional else None)
+        if isinstance(self._reader, LastState):
+            return self._classifier(self._reader(states, kept)), None
+        # Each position offers its token beside the encoder's state. The state alone also tells of the tokens before it,
+        # so attention over states alone smears to a deciding token's neighbours, and learns later.
+        context, attention = self._reader(self._beside([embedded, states]), kept)
+        return self._classifier(context), attention
+
+
 def build_classifier(config: ModelConfig, *, vocabulary_size: int, classes: int) -> Classifier:
     """Builds a classifier with fresh weights, drawn from Keras's global seed.
 
@@ -95,71 +135,28 @@ def build_classifier(config: ModelConfig, *, vocabulary_size: int, classes: int)
         vocabulary_size: number of token ids, padding and unknown among them.
         classes: C.
     """
-    models = _build_models(config, vocabulary_size, classes)
+    layers = _Layers(config, vocabulary_size, classes)
+    # A first call creates the weights, which a traced function may not do.
+    layers(tf.ones([1, 1], tf.int32))
+
+    def trace(*, exact: bool) -> ConcreteFunction:
+        @tf.function(input_signature=[TOKEN_IDS])
+        def view(token_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+            logits, attention = layers(token_ids, exact=exact)
+            outputs = {"probabilities": tf.nn.softmax(logits)}
+            return outputs if attention is None else {**outputs, "attention": attention}
+
+        return view.get_concrete_function()
+
     return Classifier(
-        weights=models.serving.weights,
-        serving=_trace(models.serving),
-        unpadded=None if config.encoder == "simple_rnn" else _trace(models.unpadded),
+        weights=layers.weights,
+        serving=trace(exact=True),
+        unpadded=None if config.encoder == "simple_rnn" else trace(exact=False),
     )
 
 
 def build_training_model(config: ModelConfig, *, vocabulary_size: int, classes: int) -> tf.keras.Model:
     """Builds what clients train: token ids -> logits `[B, C]`, with the same weights in the same order."""
-    return _build_models(config, vocabulary_size, classes).training
-
-
-class _Models(NamedTuple):
-    """Keras models that share every weight."""
-
-    training: tf.keras.Model
-    serving: tf.keras.Model
-    unpadded: tf.keras.Model
-
-
-def _build_models(config: ModelConfig, vocabulary_size: int, classes: int) -> _Models:
     token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
-    kept = KeptPositions(name="kept")(token_ids)
-    start = tf.keras.initializers.RandomNormal(stddev=EMBEDDING_STDDEV)
-    embedding = tf.keras.layers.Embedding(vocabulary_size, config.embedding_size, start, name="embedding")
-    embedded = embedding(token_ids)
-    encoder = _build_encoder(config)
-    reader = _build_reader(config)
-    output = tf.keras.layers.Dense(classes, name="classifier")
-    # What a forward encoder has read at a token cannot depend on padding to its right; a backward one starts there.
-    states = encoder(embedded, mask=kept if config.bidirectional else None)
-    logits, serving = _read(reader, output, embedded, states, kept)
-    _, unpadded = _read(reader, output, embedded, encoder(embedded), kept)
-    return _Models(*(tf.keras.Model(token_ids, outputs) for outputs in (logits, serving, unpadded)))
-
-
-def _trace(model: tf.keras.Model) -> ConcreteFunction:
-    return tf.function(model, input_signature=[TOKEN_IDS]).get_concrete_function()
-
-
-def _build_encoder(config: ModelConfig) -> tf.keras.layers.Layer:
-    encoder = _ENCODERS[config.encoder](config.hidden_size, return_sequences=True, name=config.encoder)
-    return tf.keras.layers.Bidirectional(encoder, name=f"bi{config.encoder}") if config.bidirectional else encoder
-
-
-def _build_reader(config: ModelConfig) -> tf.keras.layers.Layer:
-    if config.attention == "none":
-        return LastState(bidirectional=config.bidirectional, name="last_state")
-    return LearnedQueryAttention(config.key_size, scaled=config.attention == "scaled_dot", name="attention")
-
-
-def _read(
-    reader: tf.keras.layers.Layer,
-    output: tf.keras.layers.Layer,
-    embedded: tf.Tensor,
-    states: tf.Tensor,
-    kept: tf.Tensor,
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    if isinstance(reader, LastState):
-        logits = output(reader(states, kept))
-        return logits, {"probabilities": tf.keras.layers.Softmax(name="probabilities")(logits)}
-    # Each position offers its token beside the encoder's state. The state alone also tells of the tokens before it, so
-    # attention over states alone smears to a deciding token's neighbours, and learns later.
-    tokens = tf.keras.layers.Concatenate(name="tokens")([embedded, states])
-    context, weights = reader(tokens, kept)
-    logits = output(context)
-    return logits, {"probabilities": tf.keras.layers.Softmax(name="probabilities")(logits), "attention": weights}
+    logits, _ = _Layers(config, vocabulary_size, classes)(token_ids)
+    return tf.keras.Model(token_ids, logits)

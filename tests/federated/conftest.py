@@ -1,0 +1,46 @@
+"""One model, trained once a session as a user would train it, for all tests that look at what training leaves behind.
+
+TensorFlow is never imported here: the fast tests of this directory share the file.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+SMALL = ["data.records=600", "data.clients=6", "data.max_tokens=32", "model.embedding_size=8", "model.hidden_size=8"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Keras draws the seeds of initializers so, once it has been given a global seed.
+    config.addinivalue_line("filterwarnings", "ignore:non-integer arguments to randrange:DeprecationWarning")
+
+
+def train_command(*arguments: object) -> list[str]:
+    """The command line of a trainer."""
+    return [sys.executable, "-m", "federated", "train", *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A run of the `demo` preset, made small: its directory, its logs, its figures and what it printed."""
+    directory = tmp_path_factory.mktemp("trained")
+    out, figures = directory / "model", directory / "figures.json"
+    sizes = [word for assignment in SMALL for word in ("--set", assignment)]
+    run = subprocess.run(
+        train_command("--preset", "demo", "--rounds", 3, "--seed", 4, "--out", out, "--json", figures, *sizes),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return SimpleNamespace(
+        out=Path(out),
+        logs=directory / "model-logs",
+        figures=json.loads(figures.read_text()),
+        stdout=run.stdout,
+        stderr=run.stderr,
+    )
