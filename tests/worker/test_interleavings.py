@@ -1,0 +1,242 @@
+"""Two workers of one group on the in-memory broker, their stages taken in any order, partitions moving between them."""
+
+from collections import defaultdict
+from contextlib import nullcontext
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.answering import Answer
+from worker.clock import SystemClock
+from worker.delivery import SliceDelivery
+from worker.errors import DecodeError, DeliveryError, LimelightError, ScoringError
+from worker.messages import DeadLetter
+from worker.ownership import Ownership
+from worker.pipeline import SLICES_AHEAD, Pipeline
+from worker.ports import Partition, Record
+from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
+
+pytestmark = pytest.mark.fast
+
+PARTITIONS = [("events", number) for number in range(3)]
+
+
+class Member:
+    """A worker whose stages the test calls."""
+
+    def __init__(self, broker: MemoryBroker, partitions: list[Partition]) -> None:
+        self.ownership = Ownership()
+        self.source = MemorySource(broker, "events", self.ownership)
+        self.source.assign(partitions)
+        delivery = SliceDelivery(
+            MemorySink(broker),
+            self.ownership,
+            output_topic="predictions",
+            dead_letter_topic="dead",
+            group_id="group",
+            clock=SystemClock(),
+            committed=lambda *_: None,
+        )
+        self.pipeline = Pipeline(
+            self.source,
+            answer,
+            delivery,
+            self.ownership,
+            slice_records=4,
+            slice_bytes=1 << 20,
+            timer=lambda _: nullcontext(),
+            aborted=lambda _: None,
+        )
+
+    def act(self, action: str) -> bool:
+        match action:
+            case "read":
+                return self.pipeline.read(timeout_seconds=0) > 0
+            case "score":
+                return self.pipeline.score(timeout_seconds=0)
+            case _:
+                return self.pipeline.deliver(timeout_seconds=0)
+
+
+def answer(records: list[Record]) -> list[Answer]:
+    """Every third record is refused; the others are answered by their own position."""
+    return [
+        DecodeError("refused") if r.offset % 3 == 0 else msgspec.json.encode([r.partition, r.offset]) for r in records
+    ]
+
+
+def rebalance(members: list[Member], first: set[int]) -> None:
+    """Cooperatively: what moves is withdrawn before it is granted."""
+    wanted = [[p for p in PARTITIONS if (p[1] in first) == (member is members[0])] for member in members]
+    for member, partitions in zip(members, wanted, strict=True):
+        member.source.assign([p for p in partitions if p in member.source.assignment()])
+    for member, partitions in zip(members, wanted, strict=True):
+        member.source.assign(partitions)
+
+
+def answered(broker: MemoryBroker) -> dict[tuple[str, int], list[int]]:
+    """(Output topic, input partition) -> answered offsets in output order."""
+    found: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for (topic, _), log in broker.logs.items():
+        for record in log:
+            if topic == "predictions":
+                partition, offset = msgspec.json.decode(record.value or b"")
+                found[topic, partition].append(offset)
+            elif topic == "dead":
+                source = DeadLetter.from_headers(record.headers).source
+                found[topic, source.partition].append(source.offset)
+    return found
+
+
+actions = st.one_of(
+    st.tuples(st.integers(0, 1), st.sampled_from(["read", "score", "deliver"])),
+    st.tuples(st.just("rebalance"), st.sets(st.integers(0, 2))),
+    st.tuples(st.just("fail"), st.sampled_from(["send", "offsets", "commit", "answer"])),
+    st.tuples(st.just("append"), st.integers(0, 2)),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(actions, max_size=80))
+def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tuple[object, object]]) -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    members = [Member(broker, PARTITIONS), Member(broker, [])]
+    for step in steps:
+        match step:
+            case "rebalance", set(first):
+                rebalance(members, first)
+            case "fail", str(where):
+                broker.failures.append(where)
+            case "append", int(partition):
+                for _ in range(3):
+                    broker.append("events", partition, b"")
+            case int(number), str(action):
+                members[number].act(action)
+    broker.failures.clear()
+    moved = True
+    while moved or any(member.ownership.suspended for member in members):
+        moved = sum(member.act(action) for member in members for action in ("read", "score", "deliver")) > 0
+
+    found = answered(broker)
+    for _, partition in PARTITIONS:
+        offsets = range(len(broker.logs["events", partition]))
+        assert found["dead", partition] == [n for n in offsets if n % 3 == 0]
+        assert found["predictions", partition] == [n for n in offsets if n % 3]
+
+
+def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    for _ in range(40):
+        broker.append("events", 0, b"")
+
+    read = [member.act("read") for _ in range(SLICES_AHEAD + 2)]
+
+    assert read == [True] * SLICES_AHEAD + [False] * 2
+    assert member.act("score")
+    assert member.act("deliver")
+    assert member.act("read")
+
+
+def test_threads_deliver_everything_and_drain() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    for number in range(90):
+        broker.append("events", number % 3, b"")
+    broker.failures += ["commit", "", "answer"]
+
+    member.pipeline.start()
+    while sum(broker.committed.values()) < 90:
+        member.pipeline.read(timeout_seconds=0.05)
+
+    assert member.pipeline.drain(timeout_seconds=10)
+    member.pipeline.close()
+    assert sum(map(len, answered(broker).values())) == 90
+
+
+def test_a_model_that_fails_stops_the_reading() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+
+    def fail(_: object) -> list[Answer]:
+        raise ScoringError("the model failed")
+
+    member.pipeline._answer = fail
+    broker.append("events", 0, b"")
+    member.pipeline.start()
+
+    def read_on() -> None:
+        while True:
+            member.pipeline.read(timeout_seconds=0.05)
+
+    with pytest.raises(ScoringError):
+        read_on()
+    member.pipeline.close()
+    assert broker.committed == {}
+
+
+class TestOwnership:
+    def test_a_claim_keeps_what_was_polled_in_the_current_epoch(self) -> None:
+        ownership = Ownership()
+        ownership.grant(PARTITIONS)
+        epochs = ownership.epochs(PARTITIONS[:2])
+
+        with ownership.claim(epochs):
+            pass
+        ownership.withdraw(PARTITIONS[2:])
+        with ownership.claim(epochs):
+            pass
+
+    @pytest.mark.parametrize("change", ["withdraw", "forget", "regrant", "suspend", "resume"])
+    def test_a_claim_on_an_epoch_that_is_over_is_refused(self, change: str) -> None:
+        ownership = Ownership()
+        ownership.grant(PARTITIONS)
+        epochs = ownership.epochs(PARTITIONS)
+        ends = {
+            "withdraw": lambda: ownership.withdraw(PARTITIONS[:1]),
+            "forget": lambda: ownership.forget(PARTITIONS[:1]),
+            "regrant": lambda: ownership.grant(PARTITIONS[:1]),
+            "suspend": ownership.suspend,
+            "resume": lambda: (ownership.suspend(), ownership.resume()),
+        }
+        ends[change]()
+
+        def claim() -> None:
+            with ownership.claim(epochs):
+                pass
+
+        with pytest.raises(DeliveryError):
+            claim()
+
+    def test_who_withdraws_waits_for_a_claim_but_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("worker.ownership.WITHDRAW_SECONDS", 0.05)
+        ownership = Ownership()
+        ownership.grant(PARTITIONS)
+
+        with ownership.claim(ownership.epochs(PARTITIONS)):
+            ownership.withdraw(PARTITIONS)
+
+        assert ownership.epochs(PARTITIONS) == {}
+
+    def test_an_empty_assignment_counts_as_joined(self) -> None:
+        ownership = Ownership()
+        assert not ownership.joined
+        ownership.grant([])
+        assert ownership.joined
+
+
+def test_errors_that_cannot_be_retried_come_out() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    broker.append("events", 0, b"")
+
+    def refuse(*_: object) -> None:
+        raise LimelightError("no")
+
+    member.pipeline._delivery.deliver = refuse
+    member.act("read")
+    member.act("score")
+    with pytest.raises(LimelightError, match="no"):
+        member.act("deliver")
