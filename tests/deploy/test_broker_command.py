@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource
 
 from deploy.local.kafka.cluster import Cluster
 from deploy.local.kafka.jars import KAFKA_VERSION, cache_directory, read_lock
-from deploy.local.kafka.ports import choose_ports
+from deploy.local.kafka.ports import LOOPBACK, choose_ports, is_free
 
 pytestmark = pytest.mark.kafka
 
@@ -23,9 +23,6 @@ WaitFor = Callable[[Callable[[], bool]], None]
 IsAlive = Callable[[int], bool]
 Start = Callable[..., "subprocess.Popen[str]"]
 TIMEOUT_SECONDS = 60
-LISTEN = "0A"
-LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
-"""127.0.0.1, and the same in IPv6, as the kernel writes it on a little-endian machine."""
 
 
 @pytest.fixture
@@ -75,34 +72,21 @@ def children(pid: int) -> list[int]:
     return [int(child) for text in lists for child in text.read_text().split()]
 
 
-def listeners() -> list[tuple[str, int, str]]:
-    """Address in the kernel's hexadecimal, port and inode of every socket of this machine that listens."""
-    tables = (Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
-    rows = [line.split() for table in tables for line in table]
-    places = [(*row[1].split(":"), row[9]) for row in rows if row[3] == LISTEN]
-    return [(address, int(port, 16), inode) for address, port, inode in places]
-
-
-def is_listening(port: int) -> bool:
-    return port in (found for _, found, _ in listeners())
-
-
-def listening_addresses(pid: int) -> set[str]:
-    sockets = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
-    return {address for address, _, inode in listeners() if f"socket:[{inode}]" in sockets}
-
-
 def test_sigkill_leaves_no_java_and_no_listener(
-    start: Start, temporary_root: Path, wait_for: WaitFor, is_alive: IsAlive
+    start: Start,
+    temporary_root: Path,
+    wait_for: WaitFor,
+    is_alive: IsAlive,
+    listening_addresses: Callable[[int], set[str]],
 ) -> None:
     process = start()
     port = port_of(read_servers(process))
     (java,) = children(process.pid)
-    assert is_listening(port)
-    assert listening_addresses(java) <= LOOPBACK
+    assert not is_free(port)
+    assert listening_addresses(java) == {LOOPBACK}
     process.kill()
     wait_for(lambda: not is_alive(java))
-    wait_for(lambda: not is_listening(port))
+    wait_for(lambda: is_free(port))
     # Nobody was left to remove it; its lock tells the next run to.
     assert len(list(temporary_root.glob("limelight-kafka-*/owner.lock"))) == 1
 
@@ -121,7 +105,7 @@ def test_ctrl_c_ends_everything(start: Start, tmp_path: Path, temporary_root: Pa
     process.send_signal(signal.SIGINT)
     assert process.wait(TIMEOUT_SECONDS) == 0
     assert not is_alive(java)
-    assert not is_listening(port)
+    assert is_free(port)
     assert not ready.exists()
     assert not list(temporary_root.iterdir())
 

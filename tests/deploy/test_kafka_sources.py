@@ -111,7 +111,8 @@ def test_the_image_is_pulled_only_if_it_is_not_there(tmp_path: Path, monkeypatch
     docker.find_image()
     (tmp_path / "images").write_text("0123abcd\n")
     docker.find_image()
-    assert (tmp_path / "calls").read_text().split() == ["version", "image", "pull", "version", "image"]
+    calls = (tmp_path / "calls").read_text().split()
+    assert calls == ["version", "image", "pull", "container", "version", "image", "container"]
 
 
 def test_a_container_shares_network_and_node_directory_and_nothing_else() -> None:
@@ -121,7 +122,7 @@ def test_a_container_shares_network_and_node_directory_and_nothing_else() -> Non
     assert "--network host" in text
     assert "--interactive" in text
     assert [command[i + 1] for i, each in enumerate(command) if each == "--volume"] == ["/node:/node"]
-    assert command[-2:] == ["/opt/kafka/bin/kafka-server-start.sh", "/node/server.properties"]
+    assert command[-2:] == ["kafka.Kafka", "/node/server.properties"]
 
 
 def run_as_in_a_container(*broker: str) -> "subprocess.Popen[bytes]":

@@ -1,22 +1,30 @@
-"""Runs Kafka from the ``apache/kafka`` image, through the ``docker`` command line."""
+"""Runs Kafka from the ``apache/kafka`` image, through the ``docker`` command line.
+
+The engine, not we, is the parent of a container. So a broker that runs watches its stdin, which the engine closes when
+the client goes (`END_WITH_STDIN`), and a container that was made but never started is removed by a later start
+(`_remove_abandoned`).
+"""
 
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from deploy.local.kafka.distribution import JVM_OPTIONS
+from deploy.local.kafka.distribution import JarDistribution
 from deploy.local.kafka.errors import SourceError
 from deploy.local.kafka.jars import KAFKA_VERSION
 
 IMAGE = f"apache/kafka:{KAFKA_VERSION}"
-SCRIPTS = "/opt/kafka/bin"
+# Not the image's scripts: they switch a management agent on, which listens on every interface of the host.
+KAFKA_IN_IMAGE = JarDistribution(Path("java"), [Path("/opt/kafka/libs/*")])
+LABEL = "limelight.broker"
 ANSWER_TIMEOUT_SECONDS = 20
 PULL_TIMEOUT_SECONDS = 600
+ABANDONED_AGE = "1m"
+"""Far more than a client needs from making a container to starting it."""
 
-# The engine, not we, is the parent of a container: a killed `docker run` would leave it running. But the engine closes
-# the container's stdin when the client goes, and this script ends the broker on it. (A background command of a shell
-# without job control reads /dev/null, hence descriptor 3.)
+# A background command of a shell without job control reads /dev/null, hence descriptor 3.
 END_WITH_STDIN = """\
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -36,14 +44,14 @@ class DockerDistribution:
 
     def format_command(self, configuration: Path, cluster_id: str) -> list[str]:
         """See `deploy.local.kafka.distribution.Distribution`."""
-        script = [f"{SCRIPTS}/kafka-storage.sh", "format", "-t", cluster_id, "-c", str(configuration)]
-        return [*self._run(configuration.parent), "--entrypoint", script[0], IMAGE, *script[1:]]
+        java, *arguments = KAFKA_IN_IMAGE.format_command(configuration, cluster_id)
+        return [*self._run(configuration.parent), "--entrypoint", java, IMAGE, *arguments]
 
     def run_command(self, configuration: Path, log4j: Path) -> list[str]:
         """See `deploy.local.kafka.distribution.Distribution`."""
-        logging = f"KAFKA_LOG4J_OPTS=-Dlog4j2.configurationFile={log4j}"
-        container = [*self._run(configuration.parent), "--interactive", "--env", logging, "--entrypoint", "sh", IMAGE]
-        return [*container, "-c", END_WITH_STDIN, "sh", f"{SCRIPTS}/kafka-server-start.sh", str(configuration)]
+        broker = KAFKA_IN_IMAGE.run_command(configuration, log4j)
+        container = [*self._run(configuration.parent), "--interactive", "--entrypoint", "sh", IMAGE]
+        return [*container, "-c", END_WITH_STDIN, "sh", *broker]
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -53,10 +61,10 @@ class DockerDistribution:
     @staticmethod
     def _run(directory: Path) -> list[str]:
         user = f"{os.getuid()}:{os.getgid()}"
-        environment = [f"KAFKA_HEAP_OPTS={' '.join(JVM_OPTIONS)}", f"LOG_DIR={directory}"]
-        flags = [flag for each in environment for flag in ("--env", each)]
+        flags = [flag for name, value in KAFKA_IN_IMAGE.environment.items() for flag in ("--env", f"{name}={value}")]
         volume = f"{directory}:{directory}"
-        return ["docker", "run", "--rm", "--network", "host", "--user", user, "--volume", volume, *flags]
+        ours = ["docker", "run", "--rm", "--label", LABEL]
+        return [*ours, "--network", "host", "--user", user, "--volume", volume, *flags]
 
 
 def find_image() -> DockerDistribution:
@@ -68,7 +76,16 @@ def find_image() -> DockerDistribution:
     _docker("version", timeout_seconds=ANSWER_TIMEOUT_SECONDS)
     if not _docker("image", "ls", "--quiet", IMAGE, timeout_seconds=ANSWER_TIMEOUT_SECONDS):
         _docker("pull", "--quiet", IMAGE, timeout_seconds=PULL_TIMEOUT_SECONDS)
+    _remove_abandoned()
     return DockerDistribution()
+
+
+def _remove_abandoned() -> None:
+    """Removes our containers whose client was killed in the moment between making and starting them."""
+    filters = ["--filter", f"label={LABEL}", "--filter", f"until={ABANDONED_AGE}"]
+    # The engine refuses to prune twice at a time; whoever is at it does our work.
+    with suppress(SourceError):
+        _docker("container", "prune", "--force", *filters, timeout_seconds=ANSWER_TIMEOUT_SECONDS)
 
 
 def _docker(*arguments: str, timeout_seconds: float) -> str:
