@@ -139,10 +139,13 @@ def stop_all(children: Sequence[ChildProcess]) -> None:
 
 
 def interrupt_on_termination() -> None:
-    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, so that every way to be asked to end is cleaned up alike."""
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, so that every way to be asked to end is cleaned up alike.
+
+    SIGINT too: a shell without job control starts background commands with SIGINT ignored, and then Python leaves it so.
+    """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)

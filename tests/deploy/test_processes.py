@@ -136,3 +136,20 @@ def test_ctrl_c_while_it_is_being_started_ends_it(
     finally:
         signal.signal(signal.SIGINT, previous)
     assert not is_alive(started[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_every_request_to_end_interrupts(number: signal.Signals) -> None:
+    program = (
+        "import time; from deploy.local.processes import interrupt_on_termination\n"
+        "interrupt_on_termination(); print('up', flush=True)\n"
+        "try: time.sleep(600)\n"
+        "except KeyboardInterrupt: print('interrupted')"
+    )
+    # As a shell without job control starts what stands before `&`.
+    in_background = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", sys.executable, "-c", program]
+    with subprocess.Popen(in_background, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "interrupted\n"
