@@ -115,8 +115,10 @@ def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tup
             case int(number), str(action):
                 members[number].act(action)
     broker.failures.clear()
-    moved = True
+    moved, turns = True, 0
     while moved or any(member.ownership.suspended for member in members):
+        turns += 1
+        assert turns < 1000, "the members go round in circles"
         moved = sum(member.act(action) for member in members for action in ("read", "score", "deliver")) > 0
 
     found = answered(broker)
@@ -138,6 +140,26 @@ def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> Non
     assert member.act("score")
     assert member.act("deliver")
     assert member.act("read")
+
+
+def test_what_was_withdrawn_during_the_poll_is_left_to_its_new_owner() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    for partition in (0, 1):
+        broker.append("events", partition, b"")
+    poll = member.source.poll
+
+    def poll_and_lose_one(**options: int) -> list[Record]:
+        records = list(poll(**options))
+        member.source.assign(PARTITIONS[1:])
+        return records
+
+    member.source.poll = poll_and_lose_one
+    member.act("read")
+    member.act("score")
+    member.act("deliver")
+
+    assert broker.committed == {PARTITIONS[1]: 1}
 
 
 def test_threads_deliver_everything_and_drain() -> None:
