@@ -58,9 +58,10 @@ def execution_context() -> Iterator[OwnedServer]:
         own_server([str(WORKER_BINARY), "--max_concurrent_computation_calls=-1"]) as server,
         grpc.insecure_channel(server.target, sizes) as channel,
     ):
+        # For good: TFF's own context would start a worker that is in nobody's hands.
+        tff.framework.set_default_context(_build_context(channel, server.process))
         _wait_ready(channel, server.process)
-        with tff.framework.get_context_stack().install(_build_context(channel, server.process)):
-            yield server
+        yield server
 
 
 def _build_context(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> tff.framework.SyncExecutionContext:

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+import federated  # noqa: F401 - sets what TensorFlow reads when it is imported
+
 SMALL = ["data.records=600", "data.clients=6", "data.max_tokens=32", "model.embedding_size=8", "model.hidden_size=8"]
 
 
