@@ -8,7 +8,7 @@ jump over a gap in silence.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
@@ -25,35 +25,27 @@ from kafka.errors import (
 from kafka.net.compat import KafkaNetClient
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from worker.errors import (
-    BrokerUnreachableError,
-    DeliveryError,
-    FencedError,
-    OffsetGapError,
-    TopicMissingError,
-    TransportError,
-)
+from worker.errors import BrokerUnreachableError, DeliveryError, TransportError
 from worker.ownership import Ownership
 from worker.ports import Claim, Offsets, Output, Partition, Record
 from worker.settings import Settings
 from worker.transport import kafka_transactions as transactions
-
-Start = Literal["earliest", "latest"]
-OffsetGap = Literal["stop", "skip"]
-
-BOOTSTRAP_SECONDS = 10
-RETRY_BACKOFF_MS = 5
-"""kafka-python sleeps this long when the coordinator is still busy with the last transaction. With the client's default
-of 100 ms, 5-38 % of the transactions stall for 100-225 ms."""
-REQUEST_SECONDS = 5
-METADATA_SECONDS = 2
-LINGER_MS = 20
-"""Lets a slice fill few large batches; a flush does not wait for it."""
-BATCH_BYTES = 256 * 1024
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
-"""Above any sensible topic limit: the broker judges the size of a record, not the client."""
-MAX_POLL_SECONDS = 30
-END_SECONDS = 2
+from worker.transport import terms
+from worker.transport.deadline import Deadline
+from worker.transport.terms import (
+    BATCH_BYTES,
+    BOOTSTRAP_SECONDS,
+    END_SECONDS,
+    LINGER_MS,
+    MAX_POLL_SECONDS,
+    MAX_REQUEST_BYTES,
+    METADATA_SECONDS,
+    REQUEST_SECONDS,
+    RETRY_BACKOFF_MS,
+    OffsetGap,
+    Start,
+    require_topic,
+)
 
 
 class KafkaSource:
@@ -116,9 +108,7 @@ class KafkaSource:
             self._handle_gap(error)
             return []
         except FencedInstanceIdError as error:
-            raise FencedError(
-                fenced_message("group instance", str(self._consumer.config["group_instance_id"]))
-            ) from error
+            raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"])) from error
         except KafkaError as error:
             raise transport_error("reading failed", error) from error
         return [
@@ -187,12 +177,9 @@ class KafkaSource:
 
     def _handle_gap(self, error: OffsetOutOfRangeError) -> None:
         for partition, offset in error.args[0].items():
-            where = f"{partition.topic}-{partition.partition}"
             if self._offset_gap == "stop":
-                raise OffsetGapError(
-                    f"{where} no longer holds offset {offset}: retention removed records before they were scored. "
-                    "Lengthen the topic's retention; LIMELIGHT_OFFSET_GAP=skip goes on with the oldest record left."
-                ) from error
+                raise terms.gap(partition.topic, partition.partition, offset=offset) from error
+            where = f"{partition.topic}-{partition.partition}"
             logging.getLogger(__name__).warning("%s: offset %d is gone, going on with the oldest left", where, offset)
             self._consumer.seek_to_beginning(partition)
 
@@ -243,7 +230,7 @@ class KafkaSink:
         first settles what the old one left open.
         """
         producer = self._ready_producer()
-        deadline = transactions.Deadline(self._deadline_seconds)
+        deadline = Deadline(self._deadline_seconds)
         try:
             producer.begin_transaction()  # 1
             transactions.send_all(producer, outputs, deadline)  # 2
@@ -253,7 +240,7 @@ class KafkaSink:
             transactions.commit(producer, deadline)  # 4
         except (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError) as error:
             self._end()
-            raise FencedError(fenced_message("transactional id", self._transactional_id)) from error
+            raise terms.fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             self._abort(producer)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
@@ -289,15 +276,12 @@ class KafkaSink:
             producer.init_transactions()
         except KafkaError as error:
             transactions.end_producer(producer, timeout_seconds=END_SECONDS)
-            raise BrokerUnreachableError(
-                f"transactional id {self._transactional_id!r} cannot be initialised: {describe(error)}. "
-                "Look at the broker's transaction state log."
-            ) from error
+            raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
         return producer
 
     def _abort(self, producer: KafkaProducer) -> None:
         try:
-            transactions.abort(producer, transactions.Deadline(self._deadline_seconds))
+            transactions.abort(producer, Deadline(self._deadline_seconds))
         except KafkaError as error:
             logging.getLogger(__name__).warning("producer ended, its abort failed: %s", describe(error))
             self._end()
@@ -392,10 +376,7 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         for network in opened:
             network.close()
         servers = ",".join(client["bootstrap_servers"])
-        raise BrokerUnreachableError(
-            f"no Kafka broker answered at {servers} within {BOOTSTRAP_SECONDS} s: {describe(error)}. "
-            "Start one there, or set LIMELIGHT_BOOTSTRAP_SERVERS."
-        ) from error
+        raise terms.unreachable(servers, within_seconds=BOOTSTRAP_SECONDS, reason=describe(error)) from error
 
 
 def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:
@@ -409,17 +390,6 @@ def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:
         return None
     except KafkaError as error:
         raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
-    return partitions
-
-
-def require_topic(partitions: set[int] | None, topic: str) -> set[int]:
-    """Returns the partitions of `topic`.
-
-    Raises:
-        TopicMissingError: there are none.
-    """
-    if not partitions:
-        raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another in the settings.")
     return partitions
 
 
@@ -450,14 +420,6 @@ def client_properties(settings: Settings) -> dict[str, Any]:
     if settings.ssl_ca_file is not None:
         properties["ssl_cafile"] = str(settings.ssl_ca_file)
     return properties
-
-
-def fenced_message(kind: str, name: str) -> str:
-    """What to tell a person whose worker was fenced."""
-    return (
-        f"another process took over the {kind} {name!r}: this worker stops. Give every worker its own "
-        "LIMELIGHT_INSTANCE_ID; if it was only suspended for long, start it again."
-    )
 
 
 def _to_kafka(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -6,13 +6,12 @@ Three precautions, each measured with three brokers of which one is killed every
    client's sender thread drops the request that it was about to send, and whoever waits for it waits for ever.
 2. *Unseen failures* (`send_all`). A failed send does not fail the commit: offsets were committed whose outputs never
    arrived. Every send's future is looked at before the offsets are added.
-3. *Deadline* (`Deadline`). The client's own transaction calls wait without limit. Here every wait is bounded, and who
+3. *Deadline* (`worker.transport.deadline`). The client's own transaction calls wait without limit. Here every wait is bounded, and who
    runs out of time must end the producer: its state is not known.
 
 These reach below the client's public surface, which has no other way; the locked version is the one that was tested.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +20,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker.ports import Output
+from worker.transport.deadline import Deadline
 
 
 class _Headers(list[tuple[str, bytes | None]]):
@@ -28,17 +28,6 @@ class _Headers(list[tuple[str, bytes | None]]):
 
     def __bool__(self) -> bool:
         return False
-
-
-class Deadline:
-    """A point on the monotonic clock that bounds several waits together."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def remaining_seconds(self) -> float:
-        """Seconds left, 0 when it has passed."""
-        return max(0.0, self._end - time.monotonic())
 
 
 def tolerate_refused_coordinator(producer: KafkaProducer) -> None:

@@ -1,0 +1,70 @@
+"""What every client of Kafka is held to: sizes, times, and the words of the errors that both can meet."""
+
+from typing import Literal
+
+from worker.errors import BrokerUnreachableError, FencedError, OffsetGapError, TopicMissingError
+
+Start = Literal["earliest", "latest"]
+OffsetGap = Literal["stop", "skip"]
+
+BOOTSTRAP_SECONDS = 10
+RETRY_BACKOFF_MS = 5
+"""A client sleeps this long when the coordinator is still busy with the last transaction. With the clients' default of
+100 ms, 5-38 % of the transactions stall for 100-225 ms."""
+REQUEST_SECONDS = 5
+METADATA_SECONDS = 2
+LINGER_MS = 20
+"""Lets a slice fill few large batches; a flush does not wait for it."""
+BATCH_BYTES = 256 * 1024
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Above any sensible topic limit: the broker judges the size of a record, not the client."""
+MAX_POLL_SECONDS = 30
+END_SECONDS = 2
+
+
+def unreachable(servers: str, *, within_seconds: float, reason: str) -> BrokerUnreachableError:
+    """No broker answered at `servers`."""
+    return BrokerUnreachableError(
+        f"no Kafka broker answered at {servers} within {within_seconds} s: {reason}. "
+        "Start one there, or set LIMELIGHT_BOOTSTRAP_SERVERS."
+    )
+
+
+def uninitialised(transactional_id: str, *, reason: str) -> BrokerUnreachableError:
+    """The transaction coordinator did not answer."""
+    return BrokerUnreachableError(
+        f"transactional id {transactional_id!r} cannot be initialised: {reason}. "
+        "Look at the broker's transaction state log."
+    )
+
+
+def require_topic(partitions: set[int] | None, topic: str) -> set[int]:
+    """Returns the partitions of `topic`.
+
+    Raises:
+        TopicMissingError: there are none.
+    """
+    if not partitions:
+        raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another in the settings.")
+    return partitions
+
+
+def gap(topic: str, partition: int, *, offset: int) -> OffsetGapError:
+    """`offset` is no longer in the log."""
+    return OffsetGapError(
+        f"{topic}-{partition} no longer holds offset {offset}: retention removed records before they were scored. "
+        "Lengthen the topic's retention; LIMELIGHT_OFFSET_GAP=skip goes on with the oldest record left."
+    )
+
+
+def fenced(kind: str, name: str) -> FencedError:
+    """Somebody else uses this worker's identity.
+
+    Args:
+        kind: of identity, ``transactional id`` or ``group instance``.
+        name: the identity.
+    """
+    return FencedError(
+        f"another process took over the {kind} {name!r}: this worker stops. Give every worker its own "
+        "LIMELIGHT_INSTANCE_ID; if it was only suspended for long, start it again."
+    )
