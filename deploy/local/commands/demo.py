@@ -7,12 +7,15 @@ status  meaning
 1       something failed, or a record is lost, duplicated or changed
 2       wrong usage
 130     ended by Ctrl-C or SIGTERM
+141     whoever read the output has left
 ======  ============================================================
 """
 
 import argparse
 import logging
 import math
+import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -37,7 +40,8 @@ from deploy.local.processes import interrupt_on_termination
 from deploy.local.scratch import scratch_directory
 from worker.files import write_file
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_BROKEN = 128 + signal.SIGPIPE
 MAX_WORKERS = 32
 
 
@@ -102,6 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
             summary, audit = walk(demo)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left, as `head` does. Python would complain once more when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_BROKEN
     return _report(console, summary, audit, options.json)
 
 

@@ -52,7 +52,7 @@ def finish_broker(run: Run, stage: Stage) -> Site:
                 "starts a broker of its own."
             ) from error
         # Before they exist: an interruption may come while they are made.
-        run.cleanup.callback(_leave_nothing, topics, servers)
+        run.afterwards.callback(_leave_nothing, topics, servers)
         run.call("broker", lambda: topics.create(servers, endless=endless))
     else:
         ready_file, topics, version = run.directory / "broker.ready", Topics.of_own_broker(), KAFKA_VERSION

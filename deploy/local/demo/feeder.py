@@ -63,7 +63,9 @@ class Feeder:
         try:
             producer.partitions_for(self._topic)
             self._append_all(producer, stop)
-            producer.flush(timeout=0 if stop.is_set() else CONFIRM_SECONDS)
+            if stop.is_set():
+                return
+            producer.flush(timeout=CONFIRM_SECONDS)
         finally:
             end_producer(producer, timeout_seconds=CONFIRM_SECONDS)
         self._check()

@@ -47,19 +47,23 @@ def prepare_events(run: Run) -> Iterable[bytes]:
     return file_lines(heldout, endless=not run.options.once or run.options.records is not None)
 
 
-def begin_training(run: Run) -> Stage | None:
-    """Starts training; None if there is a bundle already.
+def check_bundle(bundle: Path | None) -> None:
+    """Looks before anything is started; the workers will look closer.
 
     Raises:
         DemoError: what was given is not a bundle.
     """
-    if run.options.bundle is None:
-        data = _train_file(run) if run.options.data else None
-        job = run.crew.start_job("train", programs.train(data=data, model=_model(run), report=_report(run, "train")))
-        return run.begin("training", "loading TensorFlow Federated", child=job, progress="round ")
-    if not (run.options.bundle / "manifest.json").is_file():
-        raise DemoError(f"{run.options.bundle} is not a bundle. Give the directory that `python -m export` printed.")
-    return None
+    if bundle is not None and not (bundle / "manifest.json").is_file():
+        raise DemoError(f"{bundle} is not a model bundle. Give the directory that `python -m export` printed.")
+
+
+def begin_training(run: Run) -> Stage | None:
+    """Starts training; None if there is a bundle already."""
+    if run.options.bundle is not None:
+        return None
+    data = _train_file(run) if run.options.data else None
+    job = run.crew.start_job("train", programs.train(data=data, model=_model(run), report=_report(run, "train")))
+    return run.begin("training", "loading TensorFlow Federated", child=job, progress="round ")
 
 
 def finish_model(run: Run, training: Stage | None) -> Model:

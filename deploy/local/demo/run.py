@@ -41,8 +41,10 @@ class Run:
         self.options = options
         self.directory = directory
         self.scene = scene
-        self.cleanup = ExitStack()
-        self.crew = self.cleanup.enter_context(Crew(directory))
+        self._cleanup = ExitStack()
+        self.afterwards = self._cleanup.enter_context(ExitStack())
+        """Takes what is to be done when all children have ended."""
+        self.crew = self._cleanup.enter_context(Crew(directory))
         self._show = show
         self._backgrounds: list[Background] = []
 
@@ -56,7 +58,7 @@ class Run:
 
     def start_background(self, name: str, work: Callable[[threading.Event], None]) -> Background:
         """Starts a thread that is looked after from now on."""
-        background = self.cleanup.enter_context(Background(name, work))
+        background = self._cleanup.enter_context(Background(name, work))
         self._backgrounds.append(background)
         return background
 
@@ -107,7 +109,7 @@ class Run:
         # Ending takes a moment; a second Ctrl-C would cut it short and leave things behind.
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
         try:
-            self.cleanup.close()
+            self._cleanup.close()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -4,6 +4,7 @@ import secrets
 from typing import NamedTuple, Self
 
 from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError
 
 from deploy.local.kafka.topics import create_topics
@@ -64,7 +65,7 @@ class Topics(NamedTuple):
         )
 
     def delete(self, bootstrap_servers: str) -> None:
-        """Deletes the topics, as far as they exist, and the group's offsets.
+        """Deletes the topics, as far as they exist, and the group. Its workers have ended.
 
         Raises:
             TransportError: the broker cannot be reached, or refused.
@@ -73,8 +74,18 @@ class Topics(NamedTuple):
             with connect(KafkaAdminClient, {"bootstrap_servers": bootstrap_servers.split(",")}) as admin:
                 existing = set(admin.list_topics())
                 admin.delete_topics([topic for topic in self[:4] if topic in existing])
-                admin.delete_groups([self.group])
+                if self.group in {group["group_id"] for group in admin.list_groups()}:
+                    _end_group(admin, self.group)
         except KafkaError as error:
             raise TransportError(
                 f"topics of this demo are left at {bootstrap_servers}, {self.events} among them: {describe(error)}"
             ) from error
+
+
+def _end_group(admin: KafkaAdminClient, group: str) -> None:
+    """Static members stay in their group until their session ends, unless somebody signs them off."""
+    members = admin.describe_groups([group])[group]["members"]
+    if members:
+        names = [MemberToRemove(group_instance_id=member["group_instance_id"]) for member in members]
+        admin.remove_group_members(group, names)
+    admin.delete_groups([group])

@@ -35,7 +35,7 @@ def draw(scene: Scene, *, width: int, height: int) -> RenderableType:
     parts: list[RenderableType] = [_header(scene, figures)]
     if figures.records_in == 0:
         return Group(*parts, _stages(scene.stages))
-    parts += [_steps(scene.stages), Text(), _numbers(figures, width), Text(), _workers(figures.workers)]
+    parts += [_steps(scene.stages), Text(), _numbers(figures, width), Text(), _workers(figures.workers, width)]
     used = 9 + len(figures.workers) + (3 if width < NARROW else 0)
     rows = min(MAX_SENTENCES, max(MIN_SENTENCES, height - used))
     return Group(*parts, Text(), _sentences(figures.sentences[:rows], width))
@@ -102,8 +102,8 @@ def _numbers(figures: Figures, width: int) -> RenderableType:
     return table
 
 
-def _workers(workers: tuple[WorkerRow, ...]) -> RenderableType:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+def _workers(workers: tuple[WorkerRow, ...], width: int) -> RenderableType:
+    table = Table(box=None, padding=(0, 1 if width < NARROW else 2, 0, 0), header_style="dim")
     table.add_column("worker", no_wrap=True)
     table.add_column("partitions", no_wrap=True)
     for heading in ("records/s", "lag", "memory"):

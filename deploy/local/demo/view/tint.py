@@ -53,7 +53,7 @@ def _cut(text: Text, focus: int, width: int) -> Text:
     if ends[focus] > room:
         # Leave a third of the room for what follows.
         room -= 1
-        while ends[focus] - ends[first] > room * 2 // 3:
+        while first < focus - 1 and ends[focus] - ends[first] > room * 2 // 3:
             first += 1
     last = max(index for index in range(first, len(ends)) if ends[index] - ends[first] <= room)
     before, after = ELLIPSIS if first else "", ELLIPSIS if last < len(text) else ""
