@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "score a Kafka topic until stopped",
     "score": "score a file, without Kafka",
     "feed": "write events from a file to the input topic, at a rate",
+    "tail": "follow the predictions, with the tokens that the model looked at",
     "config": "show or check the settings",
 }
 

@@ -1,0 +1,25 @@
+"""What options take: argparse types with messages that say what would be right."""
+
+from argparse import ArgumentTypeError
+
+from worker.beginning import Begin, parse_begin
+from worker.clock import SystemClock
+
+
+def count(text: str) -> int:
+    """A number of things, at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise ArgumentTypeError(f"{text!r} is no number of 1 or more")
+    return number
+
+
+def begin(text: str) -> Begin:
+    """A place in a topic; see `worker.beginning`."""
+    try:
+        return parse_begin(text, now_ms=SystemClock().now_ms())
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
