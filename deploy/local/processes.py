@@ -141,7 +141,7 @@ def stop_all(children: Sequence[ChildProcess]) -> None:
 def interrupt_on_termination() -> None:
     """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, so that every way to be asked to end is cleaned up alike.
 
-    SIGINT too: a shell without job control starts background commands with SIGINT ignored, and then Python leaves it so.
+    SIGINT too: a shell without job control starts background commands with SIGINT ignored, and Python leaves it so.
     """
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:

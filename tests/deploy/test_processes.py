@@ -142,8 +142,8 @@ def test_ctrl_c_while_it_is_being_started_ends_it(
 def test_every_request_to_end_interrupts(number: signal.Signals) -> None:
     program = (
         "import time; from deploy.local.processes import interrupt_on_termination\n"
-        "interrupt_on_termination(); print('up', flush=True)\n"
-        "try: time.sleep(600)\n"
+        "interrupt_on_termination()\n"
+        "try: print('up', flush=True); time.sleep(600)\n"
         "except KeyboardInterrupt: print('interrupted')"
     )
     # As a shell without job control starts what stands before `&`.
