@@ -143,7 +143,10 @@ def test_every_request_to_end_interrupts(number: signal.Signals) -> None:
     program = (
         "import time; from deploy.local.processes import interrupt_on_termination\n"
         "interrupt_on_termination()\n"
-        "try: print('up', flush=True); time.sleep(600)\n"
+        "try:\n"
+        "    print('up', flush=True)\n"
+        # A signal just before a long sleep would be noticed only after it.
+        "    while True: time.sleep(0.05)\n"
         "except KeyboardInterrupt: print('interrupted')"
     )
     # As a shell without job control starts what stands before `&`.
