@@ -1,5 +1,6 @@
 """Real brokers, seen by a client."""
 
+import socket
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaError
 
+from deploy.local.kafka import cluster as cluster_module
 from deploy.local.kafka.cluster import Cluster
 from deploy.local.kafka.errors import BrokerError
+from deploy.local.kafka.ports import LOOPBACK, choose_ports
 from deploy.local.kafka.topics import create_topics
 from worker.errors import BrokerUnreachableError, TransportError
 
@@ -86,6 +89,16 @@ def test_a_misspelt_topic_is_not_made(broker: str, topic: str) -> None:
         produce(broker, topic, [1], max_block_ms=1_000)
     with KafkaAdminClient(bootstrap_servers=broker) as admin:
         assert topic not in admin.list_topics()
+
+
+def test_another_port_is_tried_when_somebody_was_faster(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((LOOPBACK, 0)) as faster:
+        (free,) = choose_ports(1)
+        chosen = [[free, faster.getsockname()[1]], choose_ports(2)]
+        expected = chosen[1][0]
+        monkeypatch.setattr(cluster_module, "choose_ports", lambda count: chosen.pop(0))
+        with Cluster.start() as cluster:
+            assert cluster.bootstrap_servers == f"{LOOPBACK}:{expected}"
 
 
 def test_three_nodes_replicate_and_survive_the_loss_of_one(

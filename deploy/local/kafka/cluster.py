@@ -199,8 +199,10 @@ def _random_cluster_id() -> str:
 
 def _choose_endpoints(nodes: int, first_port: int | None) -> list[Endpoints]:
     free = choose_ports(2 * nodes)
-    brokers = range(first_port, first_port + nodes) if first_port else free[:nodes]
-    for port in brokers:
-        if not is_free(port):
-            raise PortTakenError(f"port {port} is in use. Choose another --port, or none to get a free one")
+    brokers = free[:nodes]
+    if first_port:
+        brokers = list(range(first_port, first_port + nodes))
+        for port in brokers:
+            if not is_free(port):
+                raise PortTakenError(f"port {port} is in use. Choose another --port, or none to get a free one")
     return [Endpoints(broker, controller) for broker, controller in zip(brokers, free[nodes:], strict=True)]
