@@ -27,8 +27,8 @@ Share = Annotated[float, Meta(gt=0, lt=1)]
 class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How examples become clients."""
 
-    records: PositiveInt = 6_000
-    """How many messages to generate; not used with ``--data``."""
+    records: Annotated[int, Meta(ge=0)] = 0
+    """How many messages to generate where no ``--data`` is given; 0: the preset is meant for a file."""
     clients: PositiveInt = 50
     """How many clients to generate; not used with ``--data``."""
     partition: PartitionSettings = PartitionSettings()

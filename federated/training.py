@@ -1,10 +1,10 @@
-"""A whole run: clients from examples, a classifier, an engine, its rounds, and the model that comes out.
+"""A whole run: a classifier, an engine, its rounds, and the model that comes out.
 
 This module and what only it imports load TensorFlow.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -14,8 +14,7 @@ import tensorflow as tf
 from msgspec import Struct
 
 from federated.config import Config
-from federated.data.clients import ClientDataset, Federation, build_federation
-from federated.data.examples import Example
+from federated.data.clients import ClientDataset, Federation
 from federated.engines import tff
 from federated.evaluation import score
 from federated.models.classifier import Classifier, build_classifier, build_training_model
@@ -38,7 +37,7 @@ class RunResult(Struct, frozen=True):
     rounds: int
     clients: int
     seconds: float
-    """From the examples in memory to the weights, without TensorFlow's import and without writing the model."""
+    """From the clients in memory to the weights, without TensorFlow's import and without writing the model."""
     heldout_accuracy: float
     heldout_macro_f1: float
     heldout_recall: dict[str, float]
@@ -46,16 +45,14 @@ class RunResult(Struct, frozen=True):
     out: str
 
 
-def train(config: Config, examples: Sequence[Example], *, out: Path, log_dir: Path) -> RunResult:
+def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -> RunResult:
     """Trains as `config` says and writes the SavedModel to `out`.
 
     Raises:
-        DataError: the examples cannot be used.
         EngineError: the engine's process failed.
         OutputError: `out` exists already, or cannot be written.
     """
     started = time.monotonic()
-    federation = _build_federation(config, examples)
     tf.keras.utils.set_random_seed(config.seed)
     sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
     classifier = build_classifier(config.model, **sizes)
@@ -82,19 +79,6 @@ def train(config: Config, examples: Sequence[Example], *, out: Path, log_dir: Pa
         heldout_macro_f1=metrics["macro_f1"],
         heldout_recall={name.removeprefix("recall."): v for name, v in metrics.items() if name.startswith("recall.")},
         out=str(out),
-    )
-
-
-def _build_federation(config: Config, examples: Sequence[Example]) -> Federation:
-    data = config.data
-    return build_federation(
-        examples,
-        partition_settings=data.partition,
-        heldout_fraction=data.heldout_fraction,
-        vocabulary_size=data.vocabulary_size,
-        min_count=data.min_count,
-        max_tokens=data.max_tokens,
-        seed=config.seed,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from federated.commands.arguments import count
 from federated.config import Config, list_presets, load_config, parse_overrides
+from federated.data.clients import Federation, build_federation
 from federated.data.examples import Example
 from federated.data.generator import generate
 from federated.data.readers import read_examples
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", help=".csv, .jsonl or .parquet (default: generated)")
     parser.add_argument("--text-field", metavar="F", help="column that holds the text")
     parser.add_argument("--label-field", metavar="L", help="column that holds the label")
-    parser.add_argument("--client-field", metavar="C", help="column that names the owner of the row")
+    parser.add_argument("--client-field", metavar="C", help="column that names each row's client")
     parser.add_argument("--rounds", type=count, metavar="N", help="the same as --set training.rounds=N")
     parser.add_argument("--seed", type=int, metavar="S", help="the same as --set seed=S")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
@@ -51,11 +52,11 @@ def run(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.preset, _overrides(arguments))
     if arguments.out.exists():
         raise OutputError(f"{arguments.out} exists already. Remove it, or name another directory with --out.")
-    examples = _load_examples(arguments, config)
+    federation = _build_federation(config, _load_examples(arguments, config))
     # Left to itself, SIGTERM would end this process without its `finally` blocks.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        result = _train(config, examples, arguments)
+        result = _train(config, federation, arguments)
     except (KeyboardInterrupt, SystemExit):
         print("interrupted: no model was written", file=sys.stderr)
         raise
@@ -67,14 +68,14 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _train(config: Config, examples: list[Example], arguments: argparse.Namespace) -> "RunResult":
+def _train(config: Config, federation: Federation, arguments: argparse.Namespace) -> "RunResult":
     # One of TensorFlow Federated's dependencies says so at every import.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
     from federated.training import train  # noqa: PLC0415
 
     log_directory = arguments.log_dir or arguments.out.with_name(f"{arguments.out.name}-logs")
-    return train(config, examples, out=arguments.out, log_dir=log_directory)
+    return train(config, federation, out=arguments.out, log_dir=log_directory)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -83,21 +84,41 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         overrides["training.rounds"] = arguments.rounds
     if arguments.seed is not None:
         overrides["seed"] = arguments.seed
+    if arguments.client_field:
+        overrides["data.partition.by"] = "client"
     return overrides
 
 
 def _load_examples(arguments: argparse.Namespace, config: Config) -> list[Example]:
-    columns = {"--text-field": arguments.text_field, "--label-field": arguments.label_field}
+    flags = {
+        "--text-field": arguments.text_field,
+        "--label-field": arguments.label_field,
+        "--client-field": arguments.client_field,
+    }
     if arguments.data is None:
-        if given := [flag for flag, value in columns.items() if value]:
+        if given := [flag for flag, value in flags.items() if value]:
             raise ConfigError(f"{given[0]} describes a file, but there is no --data.")
+        if not config.data.records:
+            raise ConfigError(f"preset {config.preset} reads a file: give --data, --text-field and --label-field.")
         seed = config.seed + DATA_SEED_OFFSET
         return list(generate(records=config.data.records, seed=seed, clients=config.data.clients))
-    if missing := [flag for flag, value in columns.items() if not value]:
+    if missing := [flag for flag in ("--text-field", "--label-field") if not flags[flag]]:
         raise ConfigError(f"--data {arguments.data} needs {' and '.join(missing)}: the columns to read.")
     return read_examples(
         arguments.data,
         text_field=arguments.text_field,
         label_field=arguments.label_field,
         client_field=arguments.client_field,
+    )
+
+
+def _build_federation(config: Config, examples: list[Example]) -> Federation:
+    return build_federation(
+        examples,
+        partition_settings=config.data.partition,
+        heldout_fraction=config.data.heldout_fraction,
+        vocabulary_size=config.data.vocabulary_size,
+        min_count=config.data.min_count,
+        max_tokens=config.data.max_tokens,
+        seed=config.seed,
     )
