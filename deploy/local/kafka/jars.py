@@ -1,11 +1,11 @@
-"""The jars of Kafka: which ones, and the verified copy of them in the user's cache.
+r"""The jars of Kafka: which ones, and the verified copy of them in the user's cache.
 
 ``jars.sha256`` names every jar by its path in a Maven repository, with its digest, in the format of ``sha256sum``. It
 is the whole closure of ``kafka_2.13`` plus the log4j binding, which Kafka's own release adds too: without it the
 broker would log nothing. So no dependency has to be resolved at run time, and the jars can be fetched in parallel.
 
 For another version of Kafka, let Maven or jgo resolve these two into an empty repository, and there run
-``find . -name '*.jar' -printf '%P\\n' | sort | xargs sha256sum``.
+``find . -name '*.jar' -printf '%P\n' | sort | xargs sha256sum``.
 """
 
 import fcntl
