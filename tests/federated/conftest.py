@@ -6,7 +6,7 @@ TensorFlow is never imported here: the fast tests of this directory share the fi
 import json
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -21,26 +21,27 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:non-integer arguments to randrange:DeprecationWarning")
 
 
-def train_command(*arguments: object) -> list[str]:
-    """The command line of a trainer."""
-    return [sys.executable, "-m", "federated", "train", *map(str, arguments)]
+@pytest.fixture(scope="session")
+def train_command() -> Callable[..., list[str]]:
+    """Builds the command line of a trainer whose model is small."""
+
+    def build(*arguments: object, small: bool = True) -> list[str]:
+        sizes = [word for assignment in SMALL for word in ("--set", assignment)] if small else []
+        return [sys.executable, "-m", "federated", "train", *map(str, arguments), *sizes]
+
+    return build
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def trained(tmp_path_factory: pytest.TempPathFactory, train_command: Callable[..., list[str]]) -> SimpleNamespace:
     """A run of the `demo` preset, made small: its directory, its logs, its figures and what it printed."""
     directory = tmp_path_factory.mktemp("trained")
     out, figures = directory / "model", directory / "figures.json"
-    sizes = [word for assignment in SMALL for word in ("--set", assignment)]
-    run = subprocess.run(
-        train_command("--preset", "demo", "--rounds", 3, "--seed", 4, "--out", out, "--json", figures, *sizes),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = train_command("--preset", "demo", "--rounds", 3, "--seed", 4, "--out", out, "--json", figures)
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     return SimpleNamespace(
-        out=Path(out),
+        out=out,
         logs=directory / "model-logs",
         figures=json.loads(figures.read_text()),
         stdout=run.stdout,

@@ -1,0 +1,204 @@
+"""`python -m federated train`, typed as a user types it."""
+
+import contextlib
+import csv
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+import tensorflow as tf
+
+from worker.bundle import decode_vocabulary
+from worker.features import TextEncoder, pad
+from worker.messages import RoundRecord
+
+pytestmark = pytest.mark.train
+
+DEADLINE_SECONDS = 120.0
+LISTENING = "0A"
+"""State of a socket in /proc/net/tcp."""
+
+SENTENCES = {
+    "好评": [
+        "味道很好，下次还会再来",
+        "菜很新鲜，分量也足",
+        "送得很快，汤还是热的",
+        "服务员很热情，环境干净",
+        "米饭香，豆腐嫩，很满意",
+        "包装结实，一点没洒",
+        "价格实在，全家都喜欢",
+        "面条有嚼劲，好吃",
+    ],
+    "差评": [
+        "等了两个小时，菜都凉了",
+        "太咸了，根本吃不下",
+        "少送了一份，电话也打不通",
+        "肉不新鲜，有股怪味",
+        "汤洒了一半，很失望",
+        "米饭是硬的，不会再点",
+        "态度差，还多收了钱",
+        "油太多，吃完不舒服",
+    ],
+}
+"""Written for this test."""
+
+
+def test_the_figures_say_what_the_run_did(trained):
+    figures = dict(trained.figures)
+    assert 0 < figures.pop("heldout_accuracy") < 1
+    assert 0 < figures.pop("heldout_macro_f1") < 1
+    recall = figures.pop("heldout_recall")
+    assert len(recall) == 6
+    assert all(0 <= value <= 1 for value in recall.values())
+    assert 0 < figures.pop("seconds") < DEADLINE_SECONDS
+    assert figures == {"engine": "tff", "rounds": 3, "clients": 6, "out": str(trained.out)}
+
+
+def test_prints_one_line_and_reports_rounds_plainly_where_there_is_no_terminal(trained):
+    assert trained.stdout.startswith(f"{trained.out}: 3 rounds, 6 clients")
+    assert trained.stdout.count("\n") == 1
+    lines = [line for line in trained.stderr.splitlines() if not line.startswith("warning: this system allows no")]
+    assert [line.split(":")[0] for line in lines] == ["round 1/3", "round 2/3", "round 3/3"]
+    assert "held-out accuracy" in lines[-1]
+
+
+def test_every_round_is_on_record(trained):
+    lines = (trained.logs / "rounds.jsonl").read_bytes()
+    records = msgspec.json.Decoder(RoundRecord).decode_lines(lines)
+    assert [(record.round, record.rounds) for record in records] == [(1, 3), (2, 3), (3, 3)]
+    assert all(0 < record.train["loss"] < 10 and record.seconds > 0 for record in records)
+    assert records[-1].heldout["accuracy"] == trained.figures["heldout_accuracy"]
+    assert records[0].heldout is msgspec.UNSET
+
+
+def test_tensorboard_shows_the_same(trained):
+    (events,) = (trained.logs / "tensorboard").iterdir()
+    shown = {}
+    for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator():
+        event = tf.compat.v1.Event.FromString(record)
+        for value in event.summary.value:
+            shown.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+    records = msgspec.json.Decoder(RoundRecord).decode_lines((trained.logs / "rounds.jsonl").read_bytes())
+    losses = [(record.round, pytest.approx(record.train["loss"])) for record in records]
+    assert shown["train/loss"] == losses
+    assert shown["heldout/accuracy"] == [(3, pytest.approx(trained.figures["heldout_accuracy"]))]
+
+
+def test_the_small_classifier_of_the_article_fits_a_handful_of_chinese_sentences(tmp_path, train_command):
+    """Embedding -> SimpleRNN -> softmax; the sentences belong to three clients, named in the file."""
+    rows = [(text, label) for label, texts in SENTENCES.items() for text in texts]
+    with (tmp_path / "sentences.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("句子", "评价", "店"), *((*row, f"{i % 3}号店") for i, row in enumerate(rows))])
+    out, figures = tmp_path / "model", tmp_path / "figures.json"
+    source = [
+        "--data",
+        tmp_path / "sentences.csv",
+        "--text-field",
+        "句子",
+        "--label-field",
+        "评价",
+        "--client-field",
+        "店",
+    ]
+    command = train_command("--preset", "example", "--out", out, "--json", figures, *source, small=False)
+    subprocess.run(command, check=True, capture_output=True)
+
+    assert json.loads(figures.read_text())["clients"] == 3
+    card = json.loads((out / "assets.extra" / "model.json").read_text())
+    heldout = {json.loads(line)["text"] for line in (out / "assets.extra" / "reference.jsonl").read_text().splitlines()}
+    learned = [row for row in rows if row[0] not in heldout]
+    encoder = TextEncoder(decode_vocabulary((out / "assets.extra" / "vocabulary.txt").read_bytes()), max_tokens=32)
+    token_ids = pad([encoder.encode(text).ids for text, _ in learned])
+    model = tf.saved_model.load(str(out))
+    answers = model.signatures["serving_default"](token_ids=tf.constant(token_ids))["probabilities"].numpy()
+    assert [card["labels"][index] for index in answers.argmax(axis=1)] == [label for _, label in learned]
+
+
+class Run(NamedTuple):
+    """A trainer in the middle of its rounds."""
+
+    trainer: subprocess.Popen
+    descendants: list[int]
+    port: int
+
+
+@contextlib.contextmanager
+def training(directory: Path, train_command: Callable[..., list[str]]) -> Iterator[Run]:
+    # A SimpleRNN: TensorFlow traces it in half the time.
+    encoder = "model.encoder=simple_rnn"
+    command = train_command("--preset", "demo", "--rounds", 1_000_000, "--set", encoder, "--out", directory / "model")
+    records = directory / "model-logs" / "rounds.jsonl"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as trainer:
+        try:
+            wait_until(lambda: trainer.poll() is not None or (records.exists() and records.stat().st_size))
+            assert trainer.poll() is None, trainer.stderr.read()
+            (jail,) = children(trainer.pid)
+            (worker,) = children(jail)
+            words = Path(f"/proc/{worker}/cmdline").read_text().split("\0")
+            (port,) = [int(word.removeprefix("--port=")) for word in words if word.startswith("--port=")]
+            yield Run(trainer, [jail, worker], port)
+        finally:
+            trainer.kill()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended with all of its threads; its parent may still have to read the status."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
+    except FileNotFoundError:
+        return True
+
+
+def listening_ports(network_of: int | str) -> set[int]:
+    """Ports of the listening sockets in the network of a process."""
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{network_of}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {int(local.rpartition(":")[2], 16) for _, local, _, state, *_ in lines if state == LISTENING}
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, id="SIGKILL"),
+        pytest.param(signal.SIGTERM, 128 + signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 128 + signal.SIGINT, id="Ctrl-C"),
+    ],
+)
+def test_a_trainer_that_is_stopped_in_a_round_leaves_no_process_no_listener_and_no_model(
+    tmp_path, train_command, number, status
+):
+    with training(tmp_path, train_command) as run:
+        worker = run.descendants[-1]
+        assert run.port in listening_ports(worker)
+        if Path(f"/proc/{worker}/ns/net").readlink() != Path("/proc/self/ns/net").readlink():
+            assert run.port not in listening_ports("self"), "the worker can be reached from outside"
+        run.trainer.send_signal(number)
+        assert run.trainer.wait(DEADLINE_SECONDS) == status
+        stderr = run.trainer.stderr.read()
+    wait_until(lambda: all(map(is_gone, run.descendants)))
+    assert run.port not in listening_ports("self")
+    assert {path.name for path in tmp_path.iterdir()} == {"model-logs"}
+    assert "Traceback" not in stderr
+    if number != signal.SIGKILL:
+        assert stderr.endswith("interrupted: no model was written\n")
