@@ -1,32 +1,34 @@
-"""Where the rounds are written down: JSON Lines, TensorBoard, and the terminal."""
+"""Where the rounds are written down: JSON Lines and TensorBoard."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import tensorflow as tf
 from msgspec import UNSET
 
+from federated.errors import OutputError
 from worker.messages import RoundRecord
 
 
-class Report(Protocol):
-    """Takes a record as soon as its round is over."""
-
-    def __call__(self, record: RoundRecord) -> None:
-        """Reports one round."""
-
-
 @contextlib.contextmanager
-def open_records(directory: Path) -> Iterator[Report]:
+def open_records(directory: Path) -> Iterator[Callable[[RoundRecord], None]]:
     """Appends each record to ``rounds.jsonl`` and to TensorBoard's files, flushed, so that a reader can follow.
 
     Args:
-        directory: made if it is missing.
+        directory: made if it is missing. The records of an earlier run stay; `RoundRecord.run` tells them apart.
+
+    Yields:
+        Takes the record of each round as soon as it is over.
+
+    Raises:
+        OutputError: the directory cannot be made.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make {directory}: {error.strerror}. Name another with --log-dir.") from error
     writer = tf.summary.create_file_writer(str(directory / "tensorboard"))
     with (directory / "rounds.jsonl").open("ab", buffering=0) as lines, contextlib.closing(writer):
 

@@ -37,7 +37,7 @@ def run_rounds(
     run: str,
     seed: int,
     evaluate: Callable[[Weights], dict[str, float]],
-    report: Callable[[RoundRecord], None],
+    reports: Sequence[Callable[[RoundRecord], None]],
 ) -> dict[str, float]:
     """Runs all rounds of `config`.
 
@@ -48,7 +48,7 @@ def run_rounds(
         run: name of the run in the records.
         seed: see the module.
         evaluate: weights -> held-out metrics.
-        report: gets each round's record as soon as the round is over.
+        reports: get each round's record as soon as the round is over.
 
     Returns:
         Held-out metrics after the last round.
@@ -63,19 +63,19 @@ def run_rounds(
         judged = number % config.evaluate_every == 0 or number == config.rounds
         if judged:
             heldout = evaluate(engine.weights())
-        report(
-            RoundRecord(
-                run=run,
-                round=number,
-                rounds=config.rounds,
-                timestamp_ms=time.time_ns() // 1_000_000,
-                seconds=time.monotonic() - started,
-                clients=chosen,
-                examples=sum(len(clients[client].label) for client in chosen),
-                train=train,
-                heldout=heldout if judged else UNSET,
-            )
+        record = RoundRecord(
+            run=run,
+            round=number,
+            rounds=config.rounds,
+            timestamp_ms=time.time_ns() // 1_000_000,
+            seconds=time.monotonic() - started,
+            clients=chosen,
+            examples=sum(len(clients[client].label) for client in chosen),
+            train=train,
+            heldout=heldout if judged else UNSET,
         )
+        for report in reports:
+            report(record)
     return heldout
 
 

@@ -32,14 +32,6 @@ from worker.files import write_directory, write_files
 REFERENCE_EXAMPLES = 512
 
 
-def refuse_existing(path: Path) -> None:
-    """Raises:
-    OutputError: `path` exists already.
-    """
-    if path.exists():
-        raise OutputError(f"{path} exists already. Remove it, or name another directory with --out.")
-
-
 def write_saved_model(
     path: Path, classifier: Classifier, card: ModelCard, *, vocabulary: Sequence[str], reference: Sequence[Example]
 ) -> None:
@@ -55,7 +47,6 @@ def write_saved_model(
     Raises:
         OutputError: `path` exists already, or cannot be written.
     """
-    refuse_existing(path)
     lines = [{"text": example.text, "label": example.label} for example in reference[:REFERENCE_EXAMPLES]]
     assets = {
         "model.json": msgspec.json.format(msgspec.json.encode(card), indent=2),
@@ -69,8 +60,10 @@ def write_saved_model(
 
     try:
         write_directory(path, fill)
+    except FileExistsError as error:
+        raise OutputError(f"{path} exists already. Remove it, or name another directory.") from error
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error}.") from error
+        raise OutputError(f"cannot write {path}: {error.strerror}.") from error
 
 
 def _save(directory: Path, classifier: Classifier) -> None:

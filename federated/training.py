@@ -4,7 +4,7 @@ This module and what only it imports load TensorFlow.
 """
 
 import time
-from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +23,6 @@ from federated.records import open_records
 from federated.rounds import Weights, run_rounds
 from federated.saved_model import write_saved_model
 from worker.bundle import AttentionAxes, ModelCard, TextField, Training
-from worker.messages import RoundRecord
 
 EVALUATION_BATCH = 256
 
@@ -56,7 +55,27 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
     tf.keras.utils.set_random_seed(config.seed)
     sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
     classifier = build_classifier(config.model, **sizes)
-    metrics = _run(config, federation, classifier, partial(build_training_model, config.model, **sizes), log_dir)
+
+    def evaluate(weights: Weights) -> dict[str, float]:
+        classifier.set_weights(weights)
+        return score(federation.heldout.label, predict(classifier, federation.heldout), federation.labels)
+
+    with show_progress(config.training.rounds) as show, open_records(log_dir) as write, tff.execution_context():
+        engine = tff.TffEngine(
+            partial(build_training_model, config.model, **sizes),
+            initial=classifier.get_weights(),
+            config=config.training,
+        )
+        # The last round always evaluates, so that the classifier is left with the final weights.
+        metrics = run_rounds(
+            engine,
+            federation.clients,
+            config.training,
+            run=f"{out.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+            seed=config.seed,
+            evaluate=evaluate,
+            reports=[write, show],
+        )
     seconds = time.monotonic() - started
     training = Training(
         preset=config.preset,
@@ -80,45 +99,6 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
         heldout_recall={name.removeprefix("recall."): v for name, v in metrics.items() if name.startswith("recall.")},
         out=str(out),
     )
-
-
-def _run(
-    config: Config,
-    federation: Federation,
-    classifier: Classifier,
-    build_model: Callable[[], tf.keras.Model],
-    log_dir: Path,
-) -> dict[str, float]:
-    """Leaves the final weights in `classifier` and returns the held-out metrics."""
-
-    def evaluate(weights: Weights) -> dict[str, float]:
-        classifier.set_weights(weights)
-        return score(federation.heldout.label, predict(classifier, federation.heldout), federation.labels)
-
-    with (
-        show_progress(config.training.rounds) as show,
-        open_records(log_dir) as write,
-        tff.execution_context(),
-    ):
-
-        def report(record: RoundRecord) -> None:
-            write(record)
-            show(record)
-
-        engine = tff.TffEngine(
-            build_model,
-            initial=classifier.get_weights(),
-            config=config.training,
-        )
-        return run_rounds(
-            engine,
-            federation.clients,
-            config.training,
-            run=log_dir.name,
-            seed=config.seed,
-            evaluate=evaluate,
-            report=report,
-        )
 
 
 def predict(classifier: Classifier, data: ClientDataset) -> np.ndarray:

@@ -15,7 +15,8 @@ from federated.data.clients import Federation, build_federation
 from federated.data.examples import Example
 from federated.data.generator import generate
 from federated.data.readers import read_examples
-from federated.errors import ConfigError, OutputError
+from federated.errors import ConfigError
+from federated.outputs import check_outputs
 from worker.files import write_file
 
 if TYPE_CHECKING:
@@ -50,9 +51,14 @@ def run(arguments: argparse.Namespace) -> None:
         OutputError: the model's directory exists already, or cannot be written.
     """
     config = load_config(arguments.preset, _overrides(arguments))
-    if arguments.out.exists():
-        raise OutputError(f"{arguments.out} exists already. Remove it, or name another directory with --out.")
+    check_outputs(arguments.out, figures=arguments.json)
     federation = _build_federation(config, _load_examples(arguments, config))
+    examples = sum(len(client.label) for client in federation.clients)
+    print(
+        f"{len(federation.clients)} clients with {examples:,} examples, {len(federation.heldout.label):,} held out; "
+        f"{len(federation.labels)} labels, {len(federation.vocabulary):,} tokens",
+        file=sys.stderr,
+    )
     # Left to itself, SIGTERM would end this process without its `finally` blocks.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:

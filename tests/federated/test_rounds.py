@@ -46,7 +46,7 @@ def run(config: TrainingConfig, *, seed: int = 1) -> tuple[LabelSum, list[RoundR
         run="test",
         seed=seed,
         evaluate=lambda weights: {"accuracy": float(weights[0][0])},
-        report=records.append,
+        reports=[records.append],
     )
     return engine, records, heldout
 

@@ -59,6 +59,18 @@ def test_a_model_that_exists_is_not_overwritten(refuse, tmp_path):
     assert "model exists already" in refuse("--preset", "demo", "--out", "model")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--out", "reviews.csv/model"], ["cannot make reviews.csv", "--out"]),
+        (["--out", "model", "--json", "nowhere/figures.json"], ["nowhere/figures.json", "--json"]),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_training(refuse, arguments, named):
+    line = refuse("--preset", "demo", *arguments)
+    assert all(word in line for word in named), line
+
+
 @pytest.mark.parametrize("rounds", ["0", "-3", "many"])
 def test_rounds_have_to_be_at_least_one(rounds, capsys):
     with pytest.raises(SystemExit, match="2"):
