@@ -24,6 +24,7 @@ COMMANDS = {
     "score": "score a file, without Kafka",
     "feed": "write events from a file to the input topic, at a rate",
     "tail": "follow the predictions, with the tokens that the model looked at",
+    "topics": "check the topics, or create those that are missing",
     "config": "show or check the settings",
 }
 

@@ -13,8 +13,9 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from worker.beginning import Begin
 from worker.errors import BrokerUnreachableError, OffsetGapError
 from worker.ports import Record
-from worker.transport.kafka import REQUEST_SECONDS, connect, require_topic, transport_error
-from worker.transport.kafka_transactions import Deadline
+from worker.transport.deadline import Deadline
+from worker.transport.kafka import connect, transport_error
+from worker.transport.terms import REQUEST_SECONDS, require_topic
 
 POLL_SECONDS = 0.2
 STALLED_SECONDS = 30.0

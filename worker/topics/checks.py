@@ -1,0 +1,114 @@
+"""Compares the topics of a cluster with what the worker needs of them."""
+
+from collections.abc import Iterator
+
+from worker.settings import Settings
+from worker.topics.facts import Absence, ClusterFacts, Identities, TopicFacts
+from worker.topics.findings import Finding
+from worker.topics.permissions import Permissions
+from worker.topics.plan import ANSWER_HEADROOM_BYTES, REPLICAS, Role, plan_topics, roles
+from worker.topics.tools import KafkaTools
+
+ANSWERS = (Role.OUTPUT, Role.DEAD_LETTERS)
+"""Roles of the topics that hold one record for each of the input."""
+TOO_SMALL = {
+    Role.OUTPUT: "a prediction repeats the event's tokens and passthrough, with a place and a weight for each token: "
+    "that of an event at the input's limit does not fit",
+    Role.DEAD_LETTERS: "a refused record at the input's limit does not fit together with its reason",
+}
+
+
+def check_cluster(settings: Settings, cluster: ClusterFacts, identities: Identities) -> Iterator[Finding]:
+    """Everything that can be said about the settings' topics before a worker starts."""
+    permissions, check = Permissions(settings), _Check(settings, cluster)
+    for role, topic in roles(settings).items():
+        match cluster.topics[topic]:
+            case Absence.HIDDEN:
+                yield permissions.hidden_topic(role, topic)
+            case Absence.MISSING:
+                yield check.missing(role, topic)
+            case TopicFacts() as facts:
+                problems = [*check.topic(role, topic, facts), *permissions.check_topic(role, topic, facts)]
+                if facts.configs is None:
+                    problems.append(permissions.hidden_properties(topic))
+                yield _describe(role, topic, facts, is_fine=not problems)
+                yield from problems
+    yield from permissions.check_identities(identities)
+
+
+def _describe(role: Role, topic: str, facts: TopicFacts, *, is_fine: bool) -> Finding:
+    size = f", records up to {facts.configs['max.message.bytes']} bytes" if facts.configs else ""
+    counts = f"partitions: {facts.partitions}, replication factor: {facts.replication_factor}"
+    return Finding("ok" if is_fine else "found", topic, f"{role.value}, {counts}{size}")
+
+
+class _Check:
+    """Each method yields what is wrong, nothing if all is well."""
+
+    def __init__(self, settings: Settings, cluster: ClusterFacts) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._tools = KafkaTools(settings)
+        self._input = cluster.topics[settings.input_topic]
+
+    def missing(self, role: Role, topic: str) -> Finding:
+        [planned] = [each for each in plan_topics(self._settings, self._cluster) if each.name == topic]
+        return Finding("error", topic, f"{role.value}, does not exist", self._tools.create_topic(planned))
+
+    def topic(self, role: Role, topic: str, facts: TopicFacts) -> Iterator[Finding]:
+        yield from self._replicas(topic, facts)
+        if role in ANSWERS:
+            yield from self._partitions(topic, facts)
+        if facts.configs is not None:
+            yield from self._in_sync(topic, facts, int(facts.configs["min.insync.replicas"]))
+            yield from self._cleanup(role, topic, facts.configs["cleanup.policy"].split(","))
+            if role in ANSWERS:
+                yield from self._size(role, topic, int(facts.configs["max.message.bytes"]))
+
+    def _replicas(self, topic: str, facts: TopicFacts) -> Iterator[Finding]:
+        if facts.leaderless:
+            yield Finding("error", topic, f"{facts.leaderless} partitions have no leader: bring their brokers back")
+        if facts.replication_factor == 1 and self._cluster.brokers >= REPLICAS:
+            message = (
+                f"replication factor 1 on {self._cluster.brokers} brokers: the loss of one stops the worker and can "
+                "lose records. Raise it with kafka-reassign-partitions.sh"
+            )
+            yield Finding("warning", topic, message)
+
+    def _in_sync(self, topic: str, facts: TopicFacts, needed: int) -> Iterator[Finding]:
+        setting = f"min.insync.replicas={needed}"
+        if needed > facts.replication_factor:
+            message = f"{setting} with {facts.replication_factor} replicas: nothing can be written"
+            possible = str(max(1, facts.replication_factor - 1))
+            yield Finding("error", topic, message, self._tools.set_config(topic, "min.insync.replicas", possible))
+        elif facts.in_sync_replicas < needed:
+            message = f"{setting}, but a partition has only {facts.in_sync_replicas} now: bring the brokers back"
+            yield Finding("error", topic, message)
+        elif facts.replication_factor >= REPLICAS and needed < 2:
+            message = f"{setting}: the loss of one broker can lose records that were confirmed"
+            yield Finding("warning", topic, message, self._tools.set_config(topic, "min.insync.replicas", "2"))
+
+    def _partitions(self, topic: str, facts: TopicFacts) -> Iterator[Finding]:
+        if isinstance(self._input, TopicFacts) and facts.partitions < self._input.partitions:
+            message = (
+                f"{facts.partitions} partitions for {self._input.partitions} of the input: what comes from input "
+                f"partition p stands in p mod {facts.partitions}, in order, beside others; fewer readers can share it. "
+                "Add partitions only while no worker runs: records move to other partitions"
+            )
+            yield Finding("warning", topic, message, self._tools.add_partitions(topic, self._input.partitions))
+
+    def _cleanup(self, role: Role, topic: str, policies: list[str]) -> Iterator[Finding]:
+        if role is Role.STATUS and "compact" not in policies:
+            message = "cleanup.policy is not compact: old statuses pile up, and the last one of a silent worker goes"
+            yield Finding("warning", topic, message, self._tools.set_config(topic, "cleanup.policy", "compact"))
+        elif role is not Role.STATUS and "compact" in policies:
+            message = "cleanup.policy contains compact: only the last record of each key survives"
+            yield Finding("warning", topic, message, self._tools.set_config(topic, "cleanup.policy", "delete"))
+
+    def _size(self, role: Role, topic: str, limit_bytes: int) -> Iterator[Finding]:
+        if not isinstance(self._input, TopicFacts) or self._input.configs is None:
+            return
+        wanted_bytes = int(self._input.configs["max.message.bytes"]) + ANSWER_HEADROOM_BYTES
+        if limit_bytes < wanted_bytes:
+            command = self._tools.set_config(topic, "max.message.bytes", str(wanted_bytes))
+            yield Finding("warning", topic, f"records up to {limit_bytes} bytes: {TOO_SMALL[role]}", command)

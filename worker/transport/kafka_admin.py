@@ -1,0 +1,187 @@
+"""What a Kafka cluster says about topics and permissions, and the creation of topics."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.admin import (
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ConfigResource,
+    ResourcePatternFilter,
+    ResourceType,
+)
+from kafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    SecurityDisabledError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
+    TransactionalIdNotFoundError,
+    UnknownTopicOrPartitionError,
+)
+
+from worker.topics.facts import Absence, Access, TopicFacts
+from worker.topics.plan import NewTopic
+from worker.transport.deadline import Deadline
+from worker.transport.kafka import connect, transport_error
+
+COORDINATOR_SECONDS = 10.0
+"""The first question about a group or a transactional id makes a new cluster create the topic that answers it."""
+RETRY_SECONDS = 0.1
+ANSWERS = (GroupAuthorizationFailedError, TransactionalIdAuthorizationFailedError, TransactionalIdNotFoundError)
+"""Errors that tell what was asked."""
+
+
+class KafkaAdmin:
+    """Asks and orders in the name of the settings' user."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        """
+        Args:
+            client: connection properties, from `worker.transport.kafka.client_properties`.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._admin = connect(KafkaAdminClient, client)
+
+    def count_brokers(self) -> int:
+        """Brokers that serve now."""
+        cluster = self._ask("the cluster cannot be described", self._admin.describe_cluster)
+        return sum(not broker.get("is_fenced", False) for broker in cluster["brokers"])
+
+    def describe_topics(self, topics: Iterable[str]) -> dict[str, TopicFacts | Absence]:
+        """What is known about each topic.
+
+        Raises:
+            TransportError: the cluster did not tell.
+        """
+        names = list(topics)
+        problem = "the topics cannot be described"
+        resources = [ConfigResource("TOPIC", name) for name in names]
+        found = self._ask(problem, lambda: self._admin.describe_topics(names))
+        configs = self._ask(problem, lambda: self._admin.describe_configs(resources, config_filter="all"))["topic"]
+        return {topic["name"]: _facts(topic, configs[topic["name"]]) for topic in found}
+
+    def create(self, topic: NewTopic) -> bool:
+        """Creates a topic and returns when each of its partitions has a leader.
+
+        Returns:
+            False if it exists already; it was not changed.
+
+        Raises:
+            TransportError: the cluster refused.
+        """
+        request = {
+            topic.name: {
+                "num_partitions": topic.partitions,
+                "replication_factor": topic.replication_factor,
+                "configs": dict(topic.configs),
+            }
+        }
+        try:
+            self._admin.create_topics(request, wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            return False
+        except KafkaError as error:
+            raise transport_error(f"topic {topic.name!r} cannot be created", error) from error
+        return True
+
+    def group_access(self, group_id: str, principal: str) -> Access:
+        """Whether this user may read as a member of a group.
+
+        Raises:
+            TransportError: the cluster did not tell.
+        """
+        try:
+            group = self._ask_coordinator(lambda: self._admin.describe_groups([group_id]))[group_id]
+        except GroupAuthorizationFailedError:
+            return Access.DENIED
+        if (operations := group["authorized_operations"]) is not None:
+            return Access.ALLOWED if "READ" in operations else Access.DENIED
+        # Of a group that does not exist yet the broker tells nothing.
+        return self._ruled_access(ResourceType.GROUP, group_id, ACLOperation.READ, principal)
+
+    def transactional_access(self, transactional_id: str, principal: str) -> Access:
+        """Whether this user may write under a transactional id.
+
+        Raises:
+            TransportError: the cluster did not tell.
+        """
+        try:
+            self._ask_coordinator(lambda: self._admin.describe_transactions([transactional_id]))
+        except TransactionalIdNotFoundError:
+            pass
+        except TransactionalIdAuthorizationFailedError:
+            # Who may write may also describe.
+            return Access.DENIED
+        return self._ruled_access(ResourceType.TRANSACTIONAL_ID, transactional_id, ACLOperation.WRITE, principal)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._admin.close()
+
+    def _ruled_access(self, kind: ResourceType, name: str, operation: ACLOperation, principal: str) -> Access:
+        """What the ACLs say, if they may be seen. Super users, and defaults of the broker, stand in no ACL."""
+        resource = ResourcePatternFilter(kind, name, ACLResourcePatternType.MATCH)
+        everything = ACLFilter(None, None, ACLOperation.ANY, ACLPermissionType.ANY, resource)
+        try:
+            rules, _ = self._admin.describe_acls(everything)
+        except SecurityDisabledError:
+            return Access.ALLOWED
+        except ClusterAuthorizationFailedError:
+            return Access.UNKNOWN
+        except KafkaError as error:
+            raise transport_error("the ACLs cannot be described", error) from error
+        permissions = {
+            rule.permission_type
+            for rule in rules
+            if rule.principal in (principal, "User:*")
+            and rule.host == "*"
+            and rule.operation in (operation, ACLOperation.ALL)
+        }
+        if ACLPermissionType.DENY in permissions:
+            return Access.DENIED
+        return Access.ALLOWED if ACLPermissionType.ALLOW in permissions else Access.UNKNOWN
+
+    def _ask(self, problem: str, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except KafkaError as error:
+            raise transport_error(problem, error) from error
+
+    def _ask_coordinator(self, question: Callable[[], Any]) -> Any:
+        deadline = Deadline(COORDINATOR_SECONDS)
+        while True:
+            try:
+                return question()
+            except ANSWERS:
+                raise
+            except KafkaError as error:
+                if not error.retriable or not deadline.remaining_seconds():
+                    raise transport_error("the cluster does not tell who may do what", error) from error
+                time.sleep(RETRY_SECONDS)
+
+
+def _facts(topic: Mapping[str, Any], configs: Mapping[str, Any]) -> TopicFacts | Absence:
+    match topic["error_code"]:
+        case UnknownTopicOrPartitionError.errno:
+            return Absence.MISSING
+        case TopicAuthorizationFailedError.errno:
+            return Absence.HIDDEN
+    partitions, operations = topic["partitions"], topic["authorized_operations"]
+    return TopicFacts(
+        partitions=len(partitions),
+        replication_factor=min((len(each["replica_nodes"]) for each in partitions), default=0),
+        in_sync_replicas=min((len(each["isr_nodes"]) for each in partitions), default=0),
+        leaderless=sum(each["leader_id"] < 0 for each in partitions),
+        # To who may not see them the client shows none at all.
+        configs={name: config["value"] for name, config in configs.items()} or None,
+        operations=None if operations is None else frozenset(operations),
+    )
