@@ -92,6 +92,21 @@ def test_answers_are_counted_and_timed() -> None:
     assert stream.answered == {Position(TOPICS.events, 0, offset): stream.now_ms for offset in range(101)}
 
 
+def test_the_lag_is_what_has_no_answer_yet() -> None:
+    stream = Stream()
+    for offset in range(5):
+        stream.event(offset)
+    stream.prediction(0)
+    stream.dead_letter(1)
+    assert stream.observer.figures().lag_records == 3
+
+
+def test_an_answer_may_be_seen_before_its_record() -> None:
+    stream = Stream()
+    stream.prediction(0)
+    assert stream.observer.figures().lag_records == 0
+
+
 @pytest.mark.parametrize("event_first", [True, False])
 def test_predictions_are_judged_whichever_comes_first(event_first: bool) -> None:
     stream = Stream()
@@ -126,5 +141,5 @@ def test_workers_are_shown_by_their_last_two_statuses() -> None:
     first, second_worker = figures.workers
     assert (first.instance, first.partitions, first.records_per_second) == ("worker-1", [3], 500.0)
     assert (second_worker.instance, second_worker.records_per_second) == ("worker-2", 0.0)
-    assert figures.lag_records == 14
+    assert [worker.lag_records for worker in figures.workers] == [7, 7]
     assert figures.model == MODEL

@@ -33,6 +33,7 @@ def test_what_was_given_counts() -> None:
         (["--data", "reviews.csv"], "--data needs --text-field and --label-field"),
         (["--data", "reviews.csv", "--label-field", "label"], "--data needs --text-field"),
         (["--text-field", "review"], "--text-field describes a file, but there is no --data"),
+        (["--rounds", "2", "--bundle", "b"], "--rounds is for training, which --bundle skips"),
         (["--json", "summary.json"], "--json needs --once"),
         (["--once", "--json", "no/such/directory/summary.json"], "there is no directory no/such/directory"),
         (["--workers", "0"], "0 is not a positive number up to 32"),

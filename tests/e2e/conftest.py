@@ -142,7 +142,8 @@ class WholeRun:
         self.picture = directory / "view.svg"
         self.bundle = directory / "bundle"
         self.demo = Demo(
-            directory / "demo", "--once", "--records", str(records), "--json", self.summary, "--svg", self.picture
+            directory / "demo",
+            *("--once", "--records", str(records), "--rounds", "2", "--json", self.summary, "--svg", self.picture),
         )
 
     def finish(self) -> int:

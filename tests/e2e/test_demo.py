@@ -48,7 +48,7 @@ def test_the_summary_has_the_promised_keys(whole_run: WholeRun) -> None:
         "attention": {"planted_lift"},
     }
     assert summary["broker"]["name"] == "Apache Kafka"
-    assert summary["train"]["engine"] == "tff"
+    assert (summary["train"]["engine"], summary["train"]["rounds"]) == ("tff", 2)
     assert summary["export"]["max_abs_diff"] <= 1e-6
     assert summary["attention"]["planted_lift"] > 0
     assert [set(worker) for worker in summary["workers"]] == [{"ready_seconds", "rss_bytes"}] * 2

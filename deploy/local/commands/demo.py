@@ -77,6 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bundle", type=Path, metavar="PATH", help="use this model; skips training and export")
     parser.add_argument(
+        "--rounds", type=_positive(int), metavar="N", help="federated rounds to train (default: the preset's)"
+    )
+    parser.add_argument(
         "--data",
         type=Path,
         metavar="FILE",
@@ -143,6 +146,8 @@ def _read_options(arguments: argparse.Namespace) -> Options:
         data = LabelledFile(arguments.data, arguments.text_field, arguments.label_field)
     elif given := [flag for flag, value in fields.items() if value is not None]:
         refuse(f"{given[0]} describes a file, but there is no --data")
+    if arguments.rounds is not None and arguments.bundle is not None:
+        refuse("--rounds is for training, which --bundle skips")
     if arguments.json is not None and not arguments.once:
         refuse("--json needs --once: a stream without an end has no summary")
     return Options(
@@ -151,6 +156,7 @@ def _read_options(arguments: argparse.Namespace) -> Options:
         workers=arguments.workers,
         bundle=arguments.bundle,
         data=data,
+        rounds=arguments.rounds,
         given_records=arguments.records,
         given_rate=arguments.rate,
         json=arguments.json,

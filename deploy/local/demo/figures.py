@@ -51,6 +51,7 @@ class Figures(NamedTuple):
     latency_p99_ms: float | None = None
     accuracy: float | None = None
     lag_records: int = 0
+    """Records without an answer."""
     model: ModelRef | None = None
     workers: tuple[WorkerRow, ...] = ()
     sentences: tuple[Sentence, ...] = ()
@@ -107,7 +108,8 @@ class StreamObserver:
                 latency_p50_ms=quantile(self._latencies_ms, 0.5) if has_latency else None,
                 latency_p99_ms=quantile(self._latencies_ms, 0.99) if has_latency else None,
                 accuracy=self._correct / self._judged if self._judged else None,
-                lag_records=sum(each.lag_records for each in workers),
+                # The two tails are not equally fast.
+                lag_records=max(0, self._records_in - self._predictions - self._dead_letters),
                 model=models[0] if models else None,
                 workers=tuple(sorted(workers)),
                 sentences=tuple(reversed(self._sentences)),

@@ -62,7 +62,8 @@ def begin_training(run: Run) -> Stage | None:
     if run.options.bundle is not None:
         return None
     data = _train_file(run) if run.options.data else None
-    job = run.crew.start_job("train", programs.train(data=data, model=_model(run), report=_report(run, "train")))
+    command = programs.train(data=data, rounds=run.options.rounds, model=_model(run), report=_report(run, "train"))
+    job = run.crew.start_job("train", command)
     return run.begin("training", "loading TensorFlow Federated", child=job, progress="round ")
 
 

@@ -30,6 +30,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """Skips training and export."""
     data: LabelledFile | None = None
     """Trains on a part of it and streams the rest."""
+    rounds: int | None = None
+    """Of training; None for as many as the preset says."""
     given_records: int | None = None
     given_rate: float | None = None
     json: Path | None = None

@@ -28,11 +28,12 @@ def split(data: LabelledFile, *, train: Path, heldout: Path) -> Arguments:
     return ["federated", "split", "--data", data.path, *fields, "--train-output", train, "--heldout-output", heldout]
 
 
-def train(*, data: Path | None, model: Path, report: Path) -> Arguments:
+def train(*, data: Path | None, rounds: int | None, model: Path, report: Path) -> Arguments:
     """Federated rounds, on generated messages or on the canonical file that `split` wrote."""
     preset = GENERATED_PRESET if data is None else DATA_PRESET
     source: Arguments = [] if data is None else ["--data", data, "--text-field", "text", "--label-field", "label"]
-    return ["federated", "train", "--preset", preset, *source, "--out", model, "--json", report]
+    length: Arguments = [] if rounds is None else ["--rounds", str(rounds)]
+    return ["federated", "train", "--preset", preset, *source, *length, "--out", model, "--json", report]
 
 
 def export(model: Path, *, bundles: Path, report: Path) -> Arguments:

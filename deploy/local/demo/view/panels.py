@@ -18,6 +18,8 @@ MIN_SENTENCES = 3
 SHORT_VERSION = 8
 NARROW = 72
 """Columns below which less is shown side by side."""
+SCORE_WIDTH = 6
+"""Columns of the score and of the space around it."""
 MIB = 1024 * 1024
 
 _ROUND = re.compile(r"round (\d+)/(\d+)")
@@ -87,13 +89,13 @@ def _numbers(figures: Figures, width: int) -> RenderableType:
         "records": f"{figures.records_in:,}",
         "dead letters": f"{figures.dead_letters:,}",
         "lag": f"{figures.lag_records:,}",
-        "p50": _milliseconds(figures.latency_p50_ms),
-        "p99": _milliseconds(figures.latency_p99_ms),
+        "latency p50": _milliseconds(figures.latency_p50_ms),
+        "latency p99": _milliseconds(figures.latency_p99_ms),
         "accuracy": "-" if figures.accuracy is None else f"{figures.accuracy:.1%}",
     }
     names = list(cells)
     rows = [names] if width >= NARROW else [names[:4], names[4:]]
-    table = Table.grid(expand=True)
+    table = Table.grid(expand=True, padding=(0, 1, 0, 0))
     for _ in rows[0]:
         table.add_column(ratio=1, no_wrap=True)
     for row in rows:
@@ -124,15 +126,15 @@ def _sentences(sentences: tuple[Sentence, ...], width: int) -> RenderableType:
     label_width = 10 if width < NARROW else 18
     table = Table.grid(padding=(0, 1, 0, 0))
     table.add_column(width=label_width, no_wrap=True, overflow="ellipsis")
-    table.add_column(width=3, justify="right")
+    table.add_column(width=4, justify="right")
     table.add_column(no_wrap=True)
     for sentence in sentences:
         is_right = sentence.label == sentence.truth
         label = Text().append(printable(sentence.label), "green" if is_right else "red")
         if not is_right:
             label.append(" ").append(f"≠ {printable(sentence.truth)}", "dim")
-        text = tint(sentence.text, sentence.attention, width=width - label_width - 6)
-        table.add_row(label, Text(f"{sentence.score:.0%}"[:3], "dim"), text)
+        text = tint(sentence.text, sentence.attention, width=width - label_width - SCORE_WIDTH)
+        table.add_row(label, Text(f"{sentence.score:.0%}", "dim"), text)
     return table
 
 

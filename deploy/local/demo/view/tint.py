@@ -48,10 +48,9 @@ def _cut(text: Text, focus: int, width: int) -> Text:
     ends = [0, *accumulate(map(cell_len, text.plain))]
     if ends[-1] <= width:
         return text
-    room = width - 1
-    first = 0
-    if ends[focus] > room:
-        # Leave a third of the room for what follows.
+    room, first = width - 1, 0
+    if min(ends[focus] + room // 4, ends[-1]) > room:
+        # Two thirds of the room for what stands before, the rest for what follows.
         room -= 1
         while first < focus - 1 and ends[focus] - ends[first] > room * 2 // 3:
             first += 1
