@@ -28,7 +28,7 @@ from worker.pipeline import Pipeline
 from worker.reporting import Reporter
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
-from worker.transport.kafka import KafkaFeed, KafkaSink, KafkaSource, client_properties
+from worker.transport.connections import Connections, Feed, GroupSource
 
 POLL_SECONDS = 0.2
 """Longest wait for records, and so for noticing SIGTERM on an idle topic."""
@@ -90,6 +90,7 @@ class StreamWorker:
             LimelightError: the worker cannot start, or cannot go on.
         """
         settings = self._settings
+        connections = Connections(settings)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
         with ExitStack() as opened:
@@ -109,9 +110,13 @@ class StreamWorker:
             self._mark("model_ready_seconds")
 
             instance = opened.enter_context(closing(Instance(settings.group_id, settings.instance_id)))
-            source = opened.enter_context(closing(self._build_source(instance)))
-            sink = opened.enter_context(closing(self._build_sink(instance, source)))
-            feed = opened.enter_context(closing(KafkaFeed(client_properties(settings))))
+            source = opened.enter_context(
+                closing(connections.open_source(instance=instance.name, ownership=self._ownership))
+            )
+            sink = opened.enter_context(
+                closing(connections.open_sink(transactional_id=instance.transactional_id, source=source))
+            )
+            feed = opened.enter_context(closing(connections.open_feed()))
             reporter = self._build_reporter(bundle, instance, source, feed)
             delivery = SliceDelivery(
                 sink,
@@ -150,30 +155,7 @@ class StreamWorker:
                 self._tell_ready(health_port)
             reporter.report(ready=self._readiness.is_ready())
 
-    def _build_source(self, instance: Instance) -> KafkaSource:
-        settings = self._settings
-        return KafkaSource(
-            client_properties(settings),
-            topic=settings.input_topic,
-            group_id=settings.group_id,
-            instance=instance.name,
-            start=settings.start,
-            offset_gap=settings.offset_gap,
-            session_timeout_seconds=settings.session_timeout_seconds,
-            ownership=self._ownership,
-        )
-
-    def _build_sink(self, instance: Instance, source: KafkaSource) -> KafkaSink:
-        settings = self._settings
-        return KafkaSink(
-            client_properties(settings),
-            transactional_id=instance.transactional_id,
-            group=source.group_metadata,
-            transaction_timeout_seconds=settings.transaction_timeout_seconds,
-            deadline_seconds=settings.delivery_deadline_seconds,
-        )
-
-    def _build_reporter(self, bundle: Bundle, instance: Instance, source: KafkaSource, feed: KafkaFeed) -> Reporter:
+    def _build_reporter(self, bundle: Bundle, instance: Instance, source: GroupSource, feed: Feed) -> Reporter:
         manifest, topic = bundle.manifest, self._settings.status_topic
         self._metrics.model_loaded(name=manifest.name, version=manifest.version)
         if topic:

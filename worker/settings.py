@@ -34,7 +34,9 @@ FOREIGN_NAMES = frozenset({"LIMELIGHT_CACHE_DIR"})
 
 _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+_SECRET_PROPERTY = re.compile(r"password|passphrase|secret|jaas|\.pem$|oauthbearer\.config|oauthbearer\.extensions")
 _RECORD_FIELD = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')  # msgspec cannot match keys that need escaping
+_SECRET_FIELDS = frozenset({"sasl_password", "properties"})
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
 
 
@@ -62,8 +64,8 @@ def _check_record_field(value: str) -> str:
     return value
 
 
-def _parse_fields(value: Any) -> Any:
-    """Reads ``text=review,title=subject`` or the same as a JSON object."""
+def _parse_pairs(value: Any, *, form: str) -> Any:
+    """Reads ``name=value,other=value`` or the same as a JSON object; `form` says what is expected."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("{"):
@@ -71,10 +73,35 @@ def _parse_fields(value: Any) -> Any:
             return msgspec.json.decode(value)
         except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(f"this JSON cannot be read: {error}") from error
-    pairs = [pair.split("=") for pair in value.split(",") if pair.strip()]
-    if any(len(pair) != 2 for pair in pairs) or len({pair[0].strip() for pair in pairs}) < len(pairs):
-        raise ValueError("give each model field once, as model_field=record_field, separated by commas, or as JSON")
-    return {name.strip(): record_field.strip() for name, record_field in pairs}
+    pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+    if any(not equals for _, equals, _ in pairs) or len({name.strip() for name, _, _ in pairs}) < len(pairs):
+        raise ValueError(f"{form}, separated by commas, or as JSON")
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
+def _parse_fields(value: Any) -> Any:
+    return _parse_pairs(value, form="give each model field once, as model_field=record_field")
+
+
+def _parse_properties(value: Any) -> Any:
+    """Values become text, as in a properties file; what is secret by its name becomes a `SecretStr`."""
+    given = _parse_pairs(value, form="give each property once, as name=value")
+    if not isinstance(given, dict):
+        return given
+    properties: dict[str, str | SecretStr] = {}
+    for name, item in given.items():
+        match item:
+            case bool():
+                properties[name] = str(item).lower()
+            case int() | float():
+                properties[name] = str(item)
+            case str():
+                properties[name] = SecretStr(item) if _SECRET_PROPERTY.search(name.lower()) else item
+            case SecretStr():
+                properties[name] = item
+            case _:
+                raise ValueError(f"{name} is neither text, nor a number, nor true or false")
+    return properties
 
 
 Servers = Annotated[str, AfterValidator(_check_servers)]
@@ -82,6 +109,7 @@ Name = Annotated[str, AfterValidator(_check_name)]
 OptionalName = Annotated[str, AfterValidator(_check_optional_name)]
 RecordField = Annotated[str, AfterValidator(_check_record_field)]
 FieldMap = Annotated[dict[str, RecordField], NoDecode, BeforeValidator(_parse_fields)]
+Properties = Annotated[dict[str, str | SecretStr], NoDecode, BeforeValidator(_parse_properties)]
 Seconds = Annotated[float, Field(gt=0, le=900)]
 """900 s is the longest transaction that a broker allows by default."""
 
@@ -110,6 +138,11 @@ class Settings(BaseSettings):
     """Password of the user; needed by the SASL protocols and never shown."""
     ssl_ca_file: FilePath | None = None
     """Certificates (PEM) to trust in place of the system's; for the SSL protocols."""
+    transport: Literal["kafka-python", "librdkafka"] = "kafka-python"
+    """Client library. librdkafka costs less CPU; install it with: pip install 'limelight[librdkafka]'."""
+    properties: Properties = {}
+    """Any client property by its Kafka name, for values that suit your network: linger.ms=5,compression.type=zstd or
+    JSON. What another setting governs, and what exactly once rests on, is refused."""
 
     input_topic: Name = "limelight.events"
     """Topic with the records to score."""
@@ -232,6 +265,13 @@ class Settings(BaseSettings):
             raise SettingsError(f"{variable('bundle')} is not set. Give the directory that `python -m export` printed.")
         return self.bundle
 
+    def property_values(self) -> dict[str, str]:
+        """Returns `properties`, secrets included."""
+        return {
+            name: item.get_secret_value() if isinstance(item, SecretStr) else item
+            for name, item in self.properties.items()
+        }
+
     def field_map(self, model_fields: Iterable[str]) -> dict[str, str]:
         """Completes `fields` for a model.
 
@@ -292,6 +332,6 @@ def _describe(error: ValidationError) -> str:
         field, *keys = map(str, detail["loc"])
         name = variable(field) + "".join(f"[{key}]" for key in keys)
         value = detail["input"]
-        shown = MASK if field == "sasl_password" else repr(mask_credentials(value) if isinstance(value, str) else value)
+        shown = MASK if field in _SECRET_FIELDS else repr(mask_credentials(value) if isinstance(value, str) else value)
         problems.append(f"{name}={shown} is not allowed: {reason}")
     return "; ".join(problems) + "."

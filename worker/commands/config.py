@@ -10,6 +10,7 @@ from pydantic import SecretStr
 
 from worker.bundle import load_bundle
 from worker.settings import MASK, Settings, mask_credentials, variable
+from worker.transport.connections import Connections
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "check":
         bundle = load_bundle(settings.require_bundle())
         settings.field_map(field.name for field in bundle.manifest.fields)
+        Connections(settings)
         print("ok")
     elif arguments.json:
         print(msgspec.json.format(msgspec.json.encode(_effective(settings)), indent=2).decode())
@@ -64,6 +66,8 @@ def _shown(value: Any) -> Any:
     match value:
         case SecretStr():
             return MASK
+        case dict():
+            return {name: _shown(item) for name, item in value.items()}
         case Path():
             return mask_credentials(str(value))
         case str():

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import msgspec
 
 from worker.settings import Settings
+from worker.transport.connections import Connections, Feed
 from worker.transport.files import STANDARD_STREAM, open_input
-from worker.transport.kafka import KafkaFeed, client_properties
 
 FLUSH_SECONDS = 30.0
 TICK_SECONDS = 0.02
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Sends every line as it is; lines need not be valid events."""
     settings = Settings.from_environment(input_topic=arguments.topic)
-    feed = KafkaFeed(client_properties(settings))
+    feed = Connections(settings).open_feed()
     try:
         feed.require(settings.input_topic)
         with open_input(arguments.input) as lines:
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _send(feed: KafkaFeed, lines: Iterable[bytes], topic: str, arguments: argparse.Namespace) -> int:
+def _send(feed: Feed, lines: Iterable[bytes], topic: str, arguments: argparse.Namespace) -> int:
     started_seconds = time.monotonic()
     count = 0
     for line in lines:

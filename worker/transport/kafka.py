@@ -23,15 +23,16 @@ from kafka.errors import (
     ProducerFencedError,
 )
 from kafka.net.compat import KafkaNetClient
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
-from worker.errors import BrokerUnreachableError, DeliveryError, TransportError
+from worker.errors import BrokerUnreachableError, DeliveryError, SettingsError, TransportError
 from worker.ownership import Ownership
 from worker.ports import Claim, Offsets, Output, Partition, Record
 from worker.settings import Settings
 from worker.transport import kafka_transactions as transactions
 from worker.transport import terms
 from worker.transport.deadline import Deadline
+from worker.transport.kafka_properties import kafka_properties
 from worker.transport.terms import (
     BATCH_BYTES,
     BOOTSTRAP_SECONDS,
@@ -95,6 +96,7 @@ class KafkaSource:
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
         )
         require_topic(self._consumer.partitions_for_topic(topic), topic)
+        self._ownership = ownership
         self._consumer.subscribe([topic], listener=_Rebalance(ownership))
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -111,6 +113,9 @@ class KafkaSource:
             raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"])) from error
         except KafkaError as error:
             raise transport_error("reading failed", error) from error
+        if not self._ownership.joined and self._consumer.group_metadata().state == MemberState.STABLE:
+            # The client does not tell its listener about a first assignment that is empty.
+            self._ownership.grant([])
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
             for records in polled.values()
@@ -226,7 +231,7 @@ class KafkaSink:
         3. under the claim on the partitions, add the offsets, with the consumer's membership
         4. commit
 
-        If any of them fails: abort; if that fails too, end the producer. A new one with the same transactional id
+        If any of them fails: abort if the client can, and end the producer. A new one with the same transactional id
         first settles what the old one left open.
         """
         producer = self._ready_producer()
@@ -283,8 +288,9 @@ class KafkaSink:
         try:
             transactions.abort(producer, Deadline(self._deadline_seconds))
         except KafkaError as error:
-            logging.getLogger(__name__).warning("producer ended, its abort failed: %s", describe(error))
-            self._end()
+            logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
+        # After a failed send its sequence numbers have a hole: the broker would refuse the next transaction as well.
+        self._end()
 
     def _end(self) -> None:
         if self._producer is not None:
@@ -359,8 +365,14 @@ class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
 def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> Any:
     """Builds a Kafka client.
 
+    Args:
+        kind: the client's class.
+        client: connection properties, from `client_properties`.
+        properties: what this use of the client needs.
+
     Raises:
         BrokerUnreachableError: no broker answered in time.
+        SettingsError: the client does not take a value of its properties.
     """
     opened: list[KafkaNetClient] = []
 
@@ -369,8 +381,12 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         return opened[-1]
 
     shared = {"bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000, "request_timeout_ms": REQUEST_SECONDS * 1000}
+    # The user's own properties win, where this kind of client has them.
+    own = {name: value for name, value in client.items() if name in kind.DEFAULT_CONFIG}
     try:
-        return kind(kafka_client=open_network, **shared, **client, **properties)
+        return kind(**{**shared, **properties, **own, "kafka_client": open_network})
+    except (ValueError, AssertionError) as error:
+        raise SettingsError(f"kafka-python refuses its properties: {describe(error)}.") from error
     except KafkaError as error:
         # A client that could not be built leaves its sockets and its thread behind: an outage would collect them.
         for network in opened:
@@ -406,7 +422,11 @@ def describe(error: Exception) -> str:
 
 
 def client_properties(settings: Settings) -> dict[str, Any]:
-    """kafka-python's connection properties for the settings."""
+    """kafka-python's connection properties for the settings, and what the user set besides.
+
+    Raises:
+        SettingsError: the user set what the client does not know, or what may not be set.
+    """
     properties: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "security_protocol": settings.security_protocol,
@@ -419,7 +439,8 @@ def client_properties(settings: Settings) -> dict[str, Any]:
         }
     if settings.ssl_ca_file is not None:
         properties["ssl_cafile"] = str(settings.ssl_ca_file)
-    return properties
+    # Where another client was chosen, the user's properties are meant for that one.
+    return properties | (kafka_properties(settings) if settings.transport == "kafka-python" else {})
 
 
 def _to_kafka(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:

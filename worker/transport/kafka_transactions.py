@@ -6,8 +6,8 @@ Three precautions, each measured with three brokers of which one is killed every
    client's sender thread drops the request that it was about to send, and whoever waits for it waits for ever.
 2. *Unseen failures* (`send_all`). A failed send does not fail the commit: offsets were committed whose outputs never
    arrived. Every send's future is looked at before the offsets are added.
-3. *Deadline* (`worker.transport.deadline`). The client's own transaction calls wait without limit. Here every wait is bounded, and who
-   runs out of time must end the producer: its state is not known.
+3. *Deadline* (`worker.transport.deadline`). The client's own transaction calls wait without limit. Here every wait is
+   bounded, and who runs out of time must end the producer: its state is not known.
 
 These reach below the client's public surface, which has no other way; the locked version is the one that was tested.
 """

@@ -1,0 +1,130 @@
+"""Opens the worker's connections with the client library that the settings name; only that one is imported."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from worker.errors import SettingsError
+from worker.ownership import Ownership
+from worker.ports import Sink, Source
+from worker.settings import Settings, variable
+
+
+class GroupSource(Source, Protocol):
+    """A source that belongs to a consumer group."""
+
+    def group_metadata(self) -> Any:
+        """Membership, as the sink of the same library wants it."""
+        ...
+
+
+class Feed(Protocol):
+    """A plain producer."""
+
+    def require(self, topic: str) -> None:
+        """Raises `TopicMissingError` unless the topic exists."""
+        ...
+
+    def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        """Queues a record; a failure is raised by the next `flush`."""
+        ...
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        """Waits until everything that was sent is confirmed, or raises `TransportError`."""
+        ...
+
+    def close(self) -> None:
+        """Ends the connection; what was not flushed may be lost."""
+        ...
+
+
+class Library(NamedTuple):
+    """What a client library provides."""
+
+    properties: Callable[[Settings], Any]
+    source: Callable[..., GroupSource]
+    sink: Callable[..., Sink]
+    feed: Callable[[Any], Feed]
+
+
+class Connections:
+    """The settings' brokers, reached through the settings' client. Nothing connects before it is opened."""
+
+    def __init__(self, settings: Settings) -> None:
+        """
+        Args:
+            settings: effective settings.
+
+        Raises:
+            SettingsError: the client is not installed, or does not take the user's properties.
+        """
+        self._settings = settings
+        self._library = _load(settings.transport)
+        self._client = self._library.properties(settings)
+
+    def open_source(self, *, instance: str, ownership: Ownership) -> GroupSource:
+        """Joins the group.
+
+        Args:
+            instance: static member id.
+            ownership: told which partitions come and go.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+            TopicMissingError: the input topic does not exist.
+        """
+        settings = self._settings
+        return self._library.source(
+            self._client,
+            topic=settings.input_topic,
+            group_id=settings.group_id,
+            instance=instance,
+            start=settings.start,
+            offset_gap=settings.offset_gap,
+            session_timeout_seconds=settings.session_timeout_seconds,
+            ownership=ownership,
+        )
+
+    def open_sink(self, *, transactional_id: str, source: GroupSource) -> Sink:
+        """Takes the transactional id over.
+
+        Args:
+            transactional_id: stable name of the producer.
+            source: where the offsets come from that the sink commits.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        return self._library.sink(
+            self._client,
+            transactional_id=transactional_id,
+            group=source.group_metadata,
+            transaction_timeout_seconds=self._settings.transaction_timeout_seconds,
+            deadline_seconds=self._settings.delivery_deadline_seconds,
+        )
+
+    def open_feed(self) -> Feed:
+        """
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        return self._library.feed(self._client)
+
+
+def _load(transport: str) -> Library:
+    if transport == "kafka-python":
+        from worker.transport import kafka  # noqa: PLC0415 - only the chosen client is imported
+
+        return Library(kafka.client_properties, kafka.KafkaSource, kafka.KafkaSink, kafka.KafkaFeed)
+    try:
+        from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415
+        from worker.transport.librdkafka.properties import client_properties  # noqa: PLC0415
+        from worker.transport.librdkafka.sink import LibrdkafkaSink  # noqa: PLC0415
+        from worker.transport.librdkafka.source import LibrdkafkaSource  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "confluent_kafka":
+            raise
+        raise SettingsError(
+            f"{variable('transport')}=librdkafka needs a package that is not installed. "
+            "Run: pip install 'limelight[librdkafka]'"
+        ) from error
+    return Library(client_properties, LibrdkafkaSource, LibrdkafkaSink, LibrdkafkaFeed)

@@ -1,0 +1,52 @@
+"""kafka-python's properties by their Kafka names.
+
+The client knows ``linger_ms``, Kafka knows ``linger.ms``: dots become underscores. It takes numbers and booleans where
+the environment has text: the type of its own default says which.
+"""
+
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+
+from worker.errors import SettingsError
+from worker.settings import Settings, variable
+from worker.transport.properties import allowed_properties
+
+DEFAULTS: dict[str, Any] = {**KafkaConsumer.DEFAULT_CONFIG, **KafkaProducer.DEFAULT_CONFIG}
+OBJECTS = ("_deserializer", "_serializer", "_context", "_provider", "api_version")
+"""Ends of the names whose default is None but whose value cannot be given as text."""
+
+
+def kafka_properties(settings: Settings) -> dict[str, Any]:
+    """Returns the user's properties as the client wants them.
+
+    Raises:
+        SettingsError: one is refused, unknown, or not of the type that the client wants.
+    """
+    known = {name.replace("_", "."): name for name, default in DEFAULTS.items() if _can_be_text(name, default)}
+    given = allowed_properties(settings, known, client="kafka-python")
+    return {known[name]: _convert(name, text, DEFAULTS[known[name]]) for name, text in given.items()}
+
+
+def _can_be_text(name: str, default: Any) -> bool:
+    return isinstance(default, str | int | float) or (default is None and not name.endswith(OBJECTS))
+
+
+def _convert(name: str, text: str, default: Any) -> Any:
+    """`text` in the type of `default`; where there is none, sizes are numbers and everything else is text."""
+    booleans = {"true": True, "false": False}
+    try:
+        match default:
+            case bool():
+                return booleans[text.lower()]
+            case int():
+                return int(text)
+            case float():
+                return float(text)
+            case None if name.endswith(".bytes"):
+                return int(text)
+            case _:
+                return text
+    except (ValueError, KeyError):
+        wanted = "true or false" if isinstance(default, bool) else "a number"
+        raise SettingsError(f"{variable('properties')} gives {name} another value than {wanted}.") from None

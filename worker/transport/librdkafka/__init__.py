@@ -1,0 +1,19 @@
+"""Kafka through librdkafka (confluent-kafka): the same source, sink and feed as `worker.transport.kafka`, for less CPU.
+
+Where the library's own way would lose what the worker promises, another is taken:
+
+=====================================  ================================================================================
+the library                            here
+=====================================  ================================================================================
+looks committed offsets up by itself;  `source`: a partition starts paused and is sought to where we know it must begin
+a lookup that fails at the wrong
+moment leaves its partition unread
+waits for a whole batch                `source`: one record is waited for, the others are taken as they are there
+answers a query for offsets only       `source`: a second connection asks
+after a fetch that waits
+exceeds the timeout of                 `transactions`: the call gets a thread, which is left behind at the deadline
+``send_offsets_to_transaction``
+may refuse the transaction after an    `sink`: whatever fails ends the producer, and a new one takes over
+aborted one (sequence numbers)
+=====================================  ================================================================================
+"""

@@ -1,0 +1,106 @@
+"""Building librdkafka's clients, and reading its errors."""
+
+import logging
+from typing import Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from worker.errors import BrokerUnreachableError, SettingsError, TransportError
+from worker.transport import terms
+from worker.transport.librdkafka.properties import ClientProperties, Role
+from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
+
+RECONNECT_MAX_MS = 1000
+"""By default the pauses between attempts to connect grow to 10 s: a broker that is back would be noticed that late."""
+PERMANENT = frozenset(
+    {
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.INVALID_GROUP_ID,
+        KafkaError.INVALID_SESSION_TIMEOUT,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._FATAL,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._UNKNOWN_TOPIC,
+    }
+)
+"""Codes of errors that stay until somebody acts."""
+
+log = logging.getLogger("librdkafka")
+
+Client = TypeVar("Client", Consumer, Producer)
+
+
+def connect(kind: type[Client], role: Role, client: ClientProperties, properties: dict[str, Any]) -> Client:
+    """Builds a client and waits for a broker.
+
+    Args:
+        kind: the client's class.
+        role: the same, in librdkafka's letters.
+        client: connection and user's properties, from `client_properties`.
+        properties: what this use of the client needs.
+
+    Raises:
+        BrokerUnreachableError: no broker answered in time.
+        SettingsError: the client does not take a value of its properties.
+    """
+    shared = {
+        "allow.auto.create.topics": False,
+        "socket.timeout.ms": REQUEST_SECONDS * 1000,
+        "reconnect.backoff.max.ms": RECONNECT_MAX_MS,
+    }
+    reasons = ["no answer"]
+
+    def note(error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            reasons[0] = describe(error)
+
+    try:
+        built = kind({**client.for_role(role, {**shared, **properties}), "error_cb": note}, logger=log)
+    except KafkaException as error:
+        raise SettingsError(f"librdkafka refuses its properties: {describe(error)}.") from error
+    try:
+        built.cluster_id(timeout=BOOTSTRAP_SECONDS)
+    except KafkaException as error:
+        built.poll(0)  # tells `note` what went wrong
+        if isinstance(built, Consumer):
+            built.close()
+        # A producer ends with the last reference to it, and the traceback would keep this one.
+        del built
+        servers = client.connection["bootstrap.servers"]
+        raise terms.unreachable(servers, within_seconds=BOOTSTRAP_SECONDS, reason=reasons[0]) from error
+    return built
+
+
+def find_partitions(client: Consumer | Producer, topic: str) -> set[int] | None:
+    """Partitions of `topic`, None if it does not exist."""
+    try:
+        found = client.list_topics(topic, timeout=METADATA_SECONDS).topics[topic]
+    except KafkaException as error:
+        raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
+    if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise transport_error(f"topic {topic!r} cannot be looked up", found.error)
+    return set(found.partitions)
+
+
+def code_of(error: KafkaException) -> int:
+    """The error's code, one of `KafkaError`'s constants."""
+    return error.args[0].code()  # type: ignore[no-any-return]
+
+
+def transport_error(what: str, error: KafkaException | KafkaError) -> TransportError:
+    """The error to raise for one of the client's: retriable unless it is known to stay."""
+    code = error.code() if isinstance(error, KafkaError) else code_of(error)
+    kind = TransportError if code in PERMANENT else BrokerUnreachableError
+    return kind(f"{what}: {describe(error)}")
+
+
+def describe(error: KafkaException | KafkaError) -> str:
+    """The error on one line."""
+    cause = error if isinstance(error, KafkaError) else error.args[0]
+    return " ".join(cause.str().split()).removesuffix(".")

@@ -1,0 +1,147 @@
+"""Outputs and offsets through librdkafka."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from worker.errors import DeliveryError
+from worker.ports import Claim, Offsets, Output
+from worker.transport import terms
+from worker.transport.deadline import Deadline
+from worker.transport.librdkafka import transactions
+from worker.transport.librdkafka.client import code_of, connect, describe, find_partitions
+from worker.transport.librdkafka.properties import ClientProperties
+from worker.transport.terms import (
+    BATCH_BYTES,
+    LINGER_MS,
+    MAX_REQUEST_BYTES,
+    REQUEST_SECONDS,
+    RETRY_BACKOFF_MS,
+    require_topic,
+)
+
+FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+NO_LIMIT = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2**31 - 1}
+"""What waits to be sent is one slice, which is bounded already: a second bound could only refuse part of it."""
+
+
+class LibrdkafkaSink:
+    """Commits slices in transactions. Implements `worker.ports.Sink`."""
+
+    def __init__(
+        self,
+        client: ClientProperties,
+        *,
+        transactional_id: str,
+        group: Callable[[], Any],
+        transaction_timeout_seconds: float,
+        deadline_seconds: float,
+    ) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+            transactional_id: stable name of this producer; whoever comes later with the same name fences it.
+            group: gives the consumer's current membership.
+            transaction_timeout_seconds: an abandoned transaction blocks readers for this long, and then up to 10 s.
+            deadline_seconds: bound on one delivery, all its steps together.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._client = client
+        self._transactional_id = transactional_id
+        self._group = group
+        self._transaction_timeout_seconds = transaction_timeout_seconds
+        self._deadline_seconds = deadline_seconds
+        self._producer: Producer | None = self._build_producer()
+
+    def partitions(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`."""
+        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
+
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
+        """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
+
+        1. begin the transaction
+        2. send every output, flush, and look at every confirmation
+        3. under the claim on the partitions, add the offsets, with the consumer's membership
+        4. commit
+
+        If any of them fails: abort if the client can, and replace the producer. The new one, with the same
+        transactional id, first settles what the old one left open.
+        """
+        deadline = Deadline(self._deadline_seconds)
+        producer = self._ready_producer()
+        try:
+            producer.begin_transaction()  # 1
+            transactions.send_all(producer, outputs, deadline)  # 2
+            group = self._group()
+            with claim():
+                transactions.send_offsets(producer, offsets, group, deadline)  # 3
+            transactions.commit(producer, deadline)  # 4
+        except KafkaException as error:
+            if code_of(error) in FENCED:
+                self._end()
+                raise terms.fenced("transactional id", self._transactional_id) from error
+            self._give_up(can_abort=error.args[0].txn_requires_abort())
+            raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
+        except DeliveryError:
+            self._give_up(can_abort=True)
+            raise
+
+    def close(self) -> None:
+        """Implements `worker.ports.Sink`."""
+        self._end()
+
+    def _ready_producer(self) -> Producer:
+        if self._producer is None:
+            self._producer = self._build_producer()
+        return self._producer
+
+    def _build_producer(self) -> Producer:
+        timeout_ms = int(self._transaction_timeout_seconds * 1000)
+        properties = {
+            "transactional.id": self._transactional_id,
+            "transaction.timeout.ms": timeout_ms,
+            "message.timeout.ms": int(self._deadline_seconds * 1000),
+            # The client refuses requests that may outlive the transaction.
+            "socket.timeout.ms": min(REQUEST_SECONDS * 1000, timeout_ms),
+            "retry.backoff.ms": RETRY_BACKOFF_MS,
+            "linger.ms": LINGER_MS,
+            "batch.size": BATCH_BYTES,
+            "message.max.bytes": MAX_REQUEST_BYTES,
+            **NO_LIMIT,
+        }
+        producer = connect(Producer, "P", self._client, properties)
+        try:
+            producer.init_transactions(self._deadline_seconds)
+        except KafkaException as error:
+            raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
+        return producer
+
+    def _give_up(self, *, can_abort: bool) -> None:
+        """Replaces the producer, after the transaction was aborted where the client can still do that."""
+        if can_abort:
+            try:
+                transactions.abort(self._ready_producer(), Deadline(self._deadline_seconds))
+            except KafkaException as error:
+                logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
+        self._end()
+        # Built now, because it settles what is still open: until then the committed offsets cannot be read.
+        self._producer = self._build_producer()
+
+    def _end(self) -> None:
+        if self._producer is not None:
+            # Without the records that it still holds, the client ends at once with the last reference to it.
+            self._producer.purge()
+            self._producer = None

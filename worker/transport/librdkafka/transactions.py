@@ -1,0 +1,96 @@
+"""The steps of a transaction, each bounded by the deadline that they share."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from worker.ports import Offsets, Output
+from worker.transport.deadline import Deadline
+
+
+def send_all(producer: Producer, outputs: Sequence[Output], deadline: Deadline) -> None:
+    """Sends `outputs` in the open transaction and returns when the broker has confirmed every one.
+
+    Raises:
+        KafkaException: at least one was not confirmed.
+    """
+    reports: list[KafkaError | None] = []
+    for output in outputs:
+        producer.produce(
+            output.topic,
+            output.value,
+            output.key,
+            output.partition,
+            on_delivery=lambda error, _: reports.append(error),
+            timestamp=output.timestamp_ms,
+            headers=cast("list[Any]", output.headers),
+        )
+    try:
+        producer.flush(deadline.remaining_seconds())
+    except SystemError as broken:
+        # The binding raises a fatal error while it hands out reports, and so breaks the report that comes next.
+        if isinstance(broken.__cause__, KafkaException):
+            raise broken.__cause__ from None
+        raise
+    for error in reports:
+        if error is not None:
+            raise KafkaException(error)
+    if len(reports) < len(outputs):
+        raise _out_of_time("a send was not confirmed in time")
+
+
+def send_offsets(producer: Producer, offsets: Offsets, group: Any, deadline: Deadline) -> None:
+    """Adds the offsets to the transaction, on behalf of the member of the consumer group that `group` describes.
+
+    The call exceeds its own timeout by as long as a request may take, and while a coordinator is looked for it has been
+    seen to wait without end.
+
+    Raises:
+        KafkaException: they were not added.
+    """
+    positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+    remaining_seconds = deadline.remaining_seconds()
+    _within(deadline, lambda: producer.send_offsets_to_transaction(positions, group, remaining_seconds))
+
+
+def commit(producer: Producer, deadline: Deadline) -> None:
+    """Commits the transaction.
+
+    Raises:
+        KafkaException: it may be committed or not.
+    """
+    producer.commit_transaction(deadline.remaining_seconds())
+
+
+def abort(producer: Producer, deadline: Deadline) -> None:
+    """Aborts the transaction.
+
+    Raises:
+        KafkaException: it is still open.
+    """
+    producer.abort_transaction(deadline.remaining_seconds())
+
+
+def _within(deadline: Deadline, call: Callable[[], None]) -> None:
+    """Runs `call` on a thread, which is left behind when it takes too long."""
+    raised: list[KafkaException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except KafkaException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(deadline.remaining_seconds())
+    if thread.is_alive():
+        raise _out_of_time("the group's coordinator did not answer in time")
+    if raised:
+        raise raised[0]
+
+
+def _out_of_time(reason: str) -> KafkaException:
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, reason))
