@@ -45,7 +45,7 @@ def test_a_service_may_not_end_before_it_is_stopped(tmp_path: Path, wait_for: Wa
         wait_for(lambda: service.status is not None)
         with pytest.raises(ChildFailedError, match="zen ended early with status 0"):
             crew.check()
-        crew.stop_services([service])
+        crew.retire([service])
         crew.check()
 
 

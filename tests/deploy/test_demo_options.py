@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.__main__ import main
+from deploy.local.commands import demo
+from deploy.local.demo.errors import DemoError
 from deploy.local.demo.options import LIVE_RATE, ONCE_RATE, ONCE_RECORDS, LabelledFile, Options
 
 pytestmark = pytest.mark.fast
@@ -60,3 +62,8 @@ def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[s
         assert option in text
     assert f"{ONCE_RECORDS} with --once" in text
     assert f"{ONCE_RATE:.0f} with --once" in text
+
+
+def test_what_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(DemoError, match=f"{tmp_path} cannot be written"):
+        demo._write(tmp_path, b"a directory stands in the way")

@@ -2,7 +2,6 @@
 
 import io
 import re
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -15,7 +14,7 @@ from deploy.local.demo.figures import Figures, Sentence, WorkerRow
 from deploy.local.demo.scene import Scene
 from deploy.local.demo.stages import Stage
 from deploy.local.demo.view.panels import MAX_SENTENCES, draw
-from deploy.local.demo.view.picture import write_svg
+from deploy.local.demo.view.picture import draw_svg
 from deploy.local.demo.view.plain import PlainView
 from deploy.local.demo.view.terminal import TerminalView
 from deploy.local.demo.view.tint import ELLIPSIS, STEPS, tint
@@ -202,17 +201,14 @@ def test_the_live_view_draws_and_leaves_the_last_picture() -> None:
     assert out.getvalue().endswith("\x1b[?25h")  # the cursor is back
 
 
-def test_the_svg_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
-    write_svg(tmp_path / "view.svg", scene())
-    svg = (tmp_path / "view.svg").read_text()
+def test_the_svg_is_whole_and_fetches_nothing() -> None:
+    svg = draw_svg(scene())
     ET.fromstring(svg)
     assert set(re.findall(r"https?://[^\"' ]*", svg)) == {"http://www.w3.org/2000/svg"}
     assert "@font-face" not in svg
     assert "没到" in svg
 
 
-def test_the_svg_gives_chinese_two_cells_for_each_character(tmp_path: Path) -> None:
-    write_svg(tmp_path / "view.svg", scene())
-    svg = (tmp_path / "view.svg").read_text()
-    length = {text: float(n) for n, text in re.findall(r'textLength="([\d.]+)"[^>]*>([^<]+)<', svg)}
+def test_the_svg_gives_chinese_two_cells_for_each_character() -> None:
+    length = {text: float(n) for n, text in re.findall(r'textLength="([\d.]+)"[^>]*>([^<]+)<', draw_svg(scene()))}
     assert length["没到"] == pytest.approx(4 / 7 * length["invoice"])

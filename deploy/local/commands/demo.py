@@ -25,14 +25,12 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from deploy.local.demo.audit import Audit
 from deploy.local.demo.errors import DemoError
 from deploy.local.demo.options import LIVE_RATE, ONCE_RATE, ONCE_RECORDS, LabelledFile, Options
 from deploy.local.demo.route import walk
 from deploy.local.demo.run import Run
 from deploy.local.demo.scene import Scene
-from deploy.local.demo.summary import Summary
-from deploy.local.demo.view.picture import write_svg
+from deploy.local.demo.view.picture import draw_svg
 from deploy.local.demo.view.plain import PlainView
 from deploy.local.demo.view.report import draw_summary
 from deploy.local.demo.view.terminal import TerminalView
@@ -92,18 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the demo and returns the exit status."""
+    """Runs the demo and returns the exit status.
+
+    Raises:
+        LimelightError: something failed, or the audit found something.
+    """
     options = _read_options(arguments)
     # What matters of the client's log reaches us as an exception; the rest would tear the picture.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     interrupt_on_termination()
-    console = Console()
+    console, scene = Console(), Scene()
     try:
         with ExitStack() as stack:
             directory = stack.enter_context(scratch_directory("limelight-demo-"))
-            scene = Scene()
-            if options.svg:
-                stack.callback(write_svg, options.svg, scene)
             show = _open_view(stack, console, scene)
             demo = stack.enter_context(Run(options, directory, scene, show=show))
             summary, audit = walk(demo)
@@ -113,7 +112,16 @@ def run(arguments: argparse.Namespace) -> int:
         # The reader has left, as `head` does. Python would complain once more when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_BROKEN
-    return _report(console, summary, audit, options.json)
+    finally:
+        if arguments.svg:
+            _write(arguments.svg, draw_svg(scene).encode())
+    if arguments.json:
+        _write(arguments.json, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+    console.print()
+    console.print(draw_summary(summary))
+    if findings := audit.describe_findings():
+        raise DemoError("; ".join(findings) + ".")
+    return 0
 
 
 def _open_view(stack: ExitStack, console: Console, scene: Scene) -> Callable[[Scene], None]:
@@ -126,14 +134,11 @@ def _open_view(stack: ExitStack, console: Console, scene: Scene) -> Callable[[Sc
     return show
 
 
-def _report(console: Console, summary: Summary, audit: Audit, file: Path | None) -> int:
-    if file:
-        write_file(file, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-    console.print()
-    console.print(draw_summary(summary))
-    if findings := audit.describe_findings():
-        raise DemoError("; ".join(findings) + ".")
-    return 0
+def _write(file: Path, content: bytes) -> None:
+    try:
+        write_file(file, content)
+    except OSError as error:
+        raise DemoError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def _read_options(arguments: argparse.Namespace) -> Options:
@@ -159,8 +164,6 @@ def _read_options(arguments: argparse.Namespace) -> Options:
         rounds=arguments.rounds,
         given_records=arguments.records,
         given_rate=arguments.rate,
-        json=arguments.json,
-        svg=arguments.svg,
     )
 
 

@@ -23,6 +23,7 @@ class Crew:
         self._directory = directory
         self._jobs: list[ChildProcess] = []
         self._services: list[ChildProcess] = []
+        self._retired: list[ChildProcess] = []
 
     def start_job(self, name: str, arguments: Sequence[str | Path]) -> ChildProcess:
         """Starts ``python -m ARGUMENT...``, which is expected to end with status 0."""
@@ -48,14 +49,15 @@ class Crew:
         for child in failed + ended:
             raise ChildFailedError(describe_failure(child.name, child.status, child.tail()))
 
-    def stop_services(self, services: Sequence[ChildProcess]) -> None:
-        """Ends services together, in order; they may end from now on."""
+    def retire(self, services: Sequence[ChildProcess]) -> None:
+        """Ends services, together; from now on they may end."""
         self._services = [service for service in self._services if service not in services]
+        self._retired += services
         stop_all(services)
 
     def close(self) -> None:
         """Ends what still runs: the jobs, then the services, the latest first, as those depend on earlier ones."""
-        stop_all(self._jobs)
+        stop_all(self._jobs + self._retired)
         for service in reversed(self._services):
             service.stop()
 

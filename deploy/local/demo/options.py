@@ -34,8 +34,6 @@ class Options(Struct, frozen=True, kw_only=True):
     """Of training; None for as many as the preset says."""
     given_records: int | None = None
     given_rate: float | None = None
-    json: Path | None = None
-    svg: Path | None = None
 
     @property
     def records(self) -> int | None:

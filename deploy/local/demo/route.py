@@ -30,7 +30,7 @@ def walk(run: Run) -> tuple[Summary, Audit]:
         broker=site.facts,
         train=model.train,
         export=model.export,
-        stream=build_stream_facts(audit, stream.arrivals_ms),
+        stream=build_stream_facts(audit, dict(stream.arrivals_ms)),
         attention=build_attention_facts(audit),
         workers=workers,
     )

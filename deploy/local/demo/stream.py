@@ -48,6 +48,7 @@ class Stream:
         self._run = run
         self._site = site
         self._workers: list[Worker] = []
+        self._progress_seconds = 0.0
         self._observer = StreamObserver(site.topics, answered=self._note_arrival)
         run.scene.figures = self._observer.figures
         # Two tails, so that the one that measures latency never waits behind a large input record.
@@ -92,15 +93,8 @@ class Stream:
             self._run.wait(lambda: False)
         self._run.wait(lambda: feeding.is_done)
         feeding.check()
-        progress = [(time.monotonic(), 0)]
-
-        def is_over() -> bool:
-            answered = len(self.arrivals_ms)
-            if answered > progress[0][1]:
-                progress[0] = (time.monotonic(), answered)
-            return answered >= feeder.sent or time.monotonic() > progress[0][0] + STALLED_SECONDS
-
-        self._run.wait(is_over)
+        self._progress_seconds = time.monotonic()
+        self._run.wait(lambda: len(self.arrivals_ms) >= feeder.sent or self._is_stalled())
         stage.end(f"{len(self.arrivals_ms):,} of {feeder.sent:,} records answered")
         final = self._observer.figures()
         self._run.scene.figures = lambda: final
@@ -113,7 +107,7 @@ class Stream:
             WorkerFacts(ready_seconds=ready, rss_bytes=memory[name])
             for name, ready in zip(names, self._ready_seconds(), strict=True)
         ]
-        self._run.crew.stop_services([worker.child for worker in self._workers])
+        self._run.crew.retire([worker.child for worker in self._workers])
         return facts
 
     def _start_worker(self, name: str, bundle: Path) -> Worker:
@@ -134,5 +128,9 @@ class Stream:
         return [msgspec.json.decode(file.read_bytes(), type=_Ready).joined_seconds for file in files]
 
     def _note_arrival(self, source: Position, received_ms: float) -> None:
+        self._progress_seconds = time.monotonic()
         if self._run.options.once:
             self.arrivals_ms.setdefault(source, received_ms)
+
+    def _is_stalled(self) -> bool:
+        return time.monotonic() > self._progress_seconds + STALLED_SECONDS

@@ -3,14 +3,12 @@
 import html
 import io
 import re
-from pathlib import Path
 
 from rich.cells import cell_len
 from rich.console import Console
 
 from deploy.local.demo.scene import Scene
 from deploy.local.demo.view.panels import MAX_SENTENCES, draw
-from worker.files import write_file
 
 WIDTH = 110
 HEIGHT = 20 + MAX_SENTENCES
@@ -21,12 +19,12 @@ _COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
 _TEXT = re.compile(r'textLength="([\d.]+)"([^>]*)>([^<]*)<')
 
 
-def write_svg(path: Path, scene: Scene) -> None:
-    """Writes the view as SVG. Whoever looks at it fetches nothing: rich's fonts, which are addresses, are left out."""
+def draw_svg(scene: Scene) -> str:
+    """The view as SVG. Whoever looks at it fetches nothing: rich's fonts, which are addresses, are left out."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(draw(scene, width=WIDTH, height=HEIGHT))
     svg = _COMMENT.sub("", _FONT.sub("", console.export_svg(title=TITLE, unique_id="limelight")))
-    write_file(path, _TEXT.sub(_widen, svg).encode())
+    return _TEXT.sub(_widen, svg)
 
 
 def _widen(match: re.Match[str]) -> str:
