@@ -25,6 +25,7 @@ COMMANDS = {
     "feed": "write events from a file to the input topic, at a rate",
     "tail": "follow the predictions, with the tokens that the model looked at",
     "topics": "check the topics, or create those that are missing",
+    "dlq": "list the refused records, export them, or send them again",
     "config": "show or check the settings",
 }
 

@@ -1,5 +1,6 @@
 """What options take: argparse types with messages that say what would be right."""
 
+import re
 from argparse import ArgumentTypeError
 
 from worker.beginning import Begin, parse_begin
@@ -23,3 +24,10 @@ def begin(text: str) -> Begin:
         return parse_begin(text, now_ms=SystemClock().now_ms())
     except ValueError as error:
         raise ArgumentTypeError(str(error)) from error
+
+
+def name(text: str) -> str:
+    """A word that can be a part of Kafka's names."""
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,100}", text):
+        raise ArgumentTypeError(f"{text!r} is no name: give at most 100 letters, digits, dots, underscores and dashes")
+    return text

@@ -26,6 +26,7 @@ from kafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from worker.ports import Partition
 from worker.topics.facts import Absence, Access, TopicFacts
 from worker.topics.plan import NewTopic
 from worker.transport.deadline import Deadline
@@ -36,6 +37,7 @@ COORDINATOR_SECONDS = 10.0
 RETRY_SECONDS = 0.1
 ANSWERS = (GroupAuthorizationFailedError, TransactionalIdAuthorizationFailedError, TransactionalIdNotFoundError)
 """Errors that tell what was asked."""
+PERMISSIONS = "who may do what"
 
 
 class KafkaAdmin:
@@ -93,6 +95,16 @@ class KafkaAdmin:
             raise transport_error(f"topic {topic.name!r} cannot be created", error) from error
         return True
 
+    def committed(self, group_id: str) -> dict[Partition, tuple[int, str]]:
+        """Offset and the text beside it, of each partition for which the group has committed.
+
+        Raises:
+            TransportError: the cluster did not tell.
+        """
+        question = f"what group {group_id!r} has committed"
+        found = self._ask_coordinator(question, lambda: self._admin.list_group_offsets(group_id))[group_id]
+        return {(p.topic, p.partition): (each.offset, each.metadata) for p, each in found.items() if each.offset >= 0}
+
     def group_access(self, group_id: str, principal: str) -> Access:
         """Whether this user may read as a member of a group.
 
@@ -100,7 +112,7 @@ class KafkaAdmin:
             TransportError: the cluster did not tell.
         """
         try:
-            group = self._ask_coordinator(lambda: self._admin.describe_groups([group_id]))[group_id]
+            group = self._ask_coordinator(PERMISSIONS, lambda: self._admin.describe_groups([group_id]))[group_id]
         except GroupAuthorizationFailedError:
             return Access.DENIED
         if (operations := group["authorized_operations"]) is not None:
@@ -115,7 +127,7 @@ class KafkaAdmin:
             TransportError: the cluster did not tell.
         """
         try:
-            self._ask_coordinator(lambda: self._admin.describe_transactions([transactional_id]))
+            self._ask_coordinator(PERMISSIONS, lambda: self._admin.describe_transactions([transactional_id]))
         except TransactionalIdNotFoundError:
             pass
         except TransactionalIdAuthorizationFailedError:
@@ -156,7 +168,7 @@ class KafkaAdmin:
         except KafkaError as error:
             raise transport_error(problem, error) from error
 
-    def _ask_coordinator(self, question: Callable[[], Any]) -> Any:
+    def _ask_coordinator(self, what: str, question: Callable[[], Any]) -> Any:
         deadline = Deadline(COORDINATOR_SECONDS)
         while True:
             try:
@@ -165,7 +177,7 @@ class KafkaAdmin:
                 raise
             except KafkaError as error:
                 if not error.retriable or not deadline.remaining_seconds():
-                    raise transport_error("the cluster does not tell who may do what", error) from error
+                    raise transport_error(f"the cluster does not tell {what}", error) from error
                 time.sleep(RETRY_SECONDS)
 
 

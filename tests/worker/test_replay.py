@@ -1,0 +1,285 @@
+"""The replay's loop, on letters in memory and a store that dies on purpose."""
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.dead_letters.errors import ReplayError
+from worker.dead_letters.letter import REPLAYS_HEADER, Letter, Selection
+from worker.dead_letters.progress import Checkpoint, Outcome, Plan, from_note
+from worker.dead_letters.replay import Replay, Result, Target, size_bound
+from worker.errors import DecodeError, DeliveryError, RecordError, ValidationError
+from worker.messages import DeadLetter, Headers, Position
+from worker.ports import Output, Record
+
+pytestmark = pytest.mark.fast
+
+NOW_MS = 5000
+PLAN = Plan("events", max_replays=3)
+SOURCE = Position("events", 0, 0)
+TARGET = Target(4, None)
+
+
+class MemoryLetters:
+    """Partitions of a dead-letter topic as lists; the number of a record is its place."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.logs: list[list[Record]] = [[] for _ in range(partitions)]
+        self.oldest = dict.fromkeys(range(partitions), 0)
+        self._positions = dict(self.oldest)
+
+    def add(
+        self,
+        value: bytes,
+        *,
+        source: Position = SOURCE,
+        error: RecordError | None = None,
+        own: Headers | None = None,
+        partition: int = 0,
+    ) -> None:
+        errors = DeadLetter.of(source, error or DecodeError("bad"), "limelight").to_headers()
+        log = self.logs[partition]
+        log.append(Record("events.dlq", partition, len(log), 1, b"key", value, [*(own or []), *errors]))
+
+    def beginnings(self) -> dict[int, int]:
+        return dict(self.oldest)
+
+    def ends(self) -> dict[int, int]:
+        return {number: len(log) for number, log in enumerate(self.logs)}
+
+    def seek(self, partition: int, offset: int) -> None:
+        self._positions[partition] = offset
+
+    def read_until(self, ends: Mapping[int, int], *, max_records: int | None = None) -> Iterator[list[Record]]:
+        while any(self._positions[number] < end for number, end in ends.items()):
+            turn: list[Record] = []
+            for number, end in ends.items():
+                position = self._positions[number]
+                turn += self.logs[number][position : min(end, position + (max_records or 1000))]
+                self._positions[number] = min(end, position + (max_records or 1000))
+            yield turn
+
+
+class MemoryStore:
+    """Commits, or dies: before the commit, or after it without telling."""
+
+    def __init__(self) -> None:
+        self.sent: list[Output] = []
+        self.checkpoints: dict[int, Checkpoint] = {}
+        self.deaths: list[str] = []
+
+    def load(self) -> dict[int, Checkpoint]:
+        return dict(self.checkpoints)
+
+    def commit(self, outputs: Sequence[Output], checkpoints: Mapping[int, Checkpoint]) -> None:
+        death = self.deaths.pop(0) if self.deaths else ""
+        if death == "before":
+            raise DeliveryError("died")
+        self.sent += outputs
+        self.checkpoints.update(checkpoints)
+        if death == "after":
+            raise DeliveryError("died")
+
+
+class FixedClock:
+    def now_ms(self) -> int:
+        return NOW_MS
+
+    def monotonic_seconds(self) -> float:
+        return 0.0
+
+
+class Bench:
+    """A replay that can be run again and again, each time as a new process would."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.letters = MemoryLetters(partitions)
+        self.store = MemoryStore()
+        self.left: list[tuple[int, Outcome]] = []
+        self.enough = sys.maxsize
+
+    def run(self, plan: Plan = PLAN, *, target: Target = TARGET, slice_records: int = 2) -> Result:
+        def note(letter: Letter, outcome: Outcome) -> None:
+            self.left.append((letter.record.offset, outcome))
+
+        return Replay(
+            self.letters,
+            self.store,
+            plan,
+            target,
+            slice_records=slice_records,
+            slice_bytes=1 << 20,
+            clock=FixedClock(),
+            left=note,
+            stopped=lambda: len(self.store.sent) >= self.enough,
+        ).run()
+
+    def values(self) -> list[bytes | None]:
+        return [output.value for output in self.store.sent]
+
+
+def test_a_letter_becomes_the_record_that_it_was() -> None:
+    bench = Bench()
+    own: Headers = [("traceparent", b"00-1"), ("x", None), ("x", b"\xff")]
+    bench.letters.add(b"\xffvalue", source=Position("events", 6, 9), own=own)
+
+    result = bench.run()
+
+    expected = Output("events", 2, b"key", b"\xffvalue", [*own, (REPLAYS_HEADER, b"1")], NOW_MS)
+    assert bench.store.sent == [expected]
+    assert result == Result(Counter(replayed=1), Counter(replayed=1), 0)
+
+
+def test_what_comes_after_the_beginning_is_another_replays_business() -> None:
+    bench = Bench()
+    bench.letters.add(b"first")
+    bench.store.deaths = ["", "before"]
+    with pytest.raises(DeliveryError):
+        bench.run()
+    bench.letters.add(b"second")
+
+    bench.run()
+    again = bench.run()
+
+    assert bench.values() == [b"first"]
+    assert again == Result(Counter(), Counter(replayed=1), 0)
+
+
+def test_it_can_be_stopped_behind_a_slice_and_goes_on_later() -> None:
+    bench = Bench()
+    for value in (b"0", b"1", b"2", b"3", b"4"):
+        bench.letters.add(value)
+    bench.enough = 3
+
+    assert bench.run().now == Counter(replayed=4)
+    bench.enough = sys.maxsize
+    assert bench.run().now == Counter(replayed=1)
+    assert bench.values() == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_an_empty_topic_is_done_at_once_and_stays_so() -> None:
+    bench = Bench()
+    assert bench.run().total == Counter()
+    bench.letters.add(b"later")
+    assert bench.run().total == Counter()
+
+
+def test_filters_leave_the_others_without_a_word() -> None:
+    bench = Bench()
+    bench.letters.add(b"1", error=DecodeError("x"))
+    bench.letters.add(b"2", error=ValidationError("x"))
+
+    result = bench.run(Plan("events", 3, Selection(stage="validate")))
+
+    assert bench.values() == [b"2"]
+    assert result.total == Counter(replayed=1, filtered=1)
+    assert bench.left == []
+
+
+def test_counts_go_up_and_loops_are_refused_and_told() -> None:
+    bench = Bench()
+    for count in (b"1", b"2", b"3", b"4"):
+        bench.letters.add(count, own=[(REPLAYS_HEADER, count)])
+
+    result = bench.run()
+
+    assert [output.headers for output in bench.store.sent] == [[(REPLAYS_HEADER, b"2")], [(REPLAYS_HEADER, b"3")]]
+    assert bench.left == [(2, Outcome.EXHAUSTED), (3, Outcome.EXHAUSTED)]
+    assert result.total == Counter(replayed=2, exhausted=2)
+
+
+def test_what_no_worker_wrote_stays_and_is_told() -> None:
+    bench = Bench()
+    bench.letters.logs[0].append(Record("events.dlq", 0, 0, 1, None, b"x", []))
+    assert bench.run().total == Counter(foreign=1)
+    assert bench.left == [(0, Outcome.FOREIGN)]
+    assert bench.store.sent == []
+
+
+def test_a_record_that_outgrew_its_topic_stays_and_does_not_stop_the_others() -> None:
+    bench = Bench()
+    bench.letters.add(b"x" * 100)
+    bench.letters.add(b"y")
+    limit = size_bound(Output("events", 0, b"key", b"x" * 99, [(REPLAYS_HEADER, b"1")], NOW_MS))
+
+    result = bench.run(target=Target(4, limit))
+
+    assert bench.values() == [b"y"]
+    assert result.total == Counter(replayed=1, too_large=1)
+
+
+@pytest.mark.parametrize("changed", [Plan("other", 3), Plan("events", 4), Plan("events", 3, Selection("decode"))])
+def test_an_id_keeps_its_plan(changed: Plan) -> None:
+    bench = Bench()
+    bench.letters.add(b"1")
+    bench.run()
+    with pytest.raises(ReplayError, match="began with other options, --to-topic events --max-replays 3"):
+        bench.run(changed)
+
+
+def test_offsets_that_somebody_else_committed_are_refused() -> None:
+    bench = Bench()
+    bench.store.checkpoints = {0: Checkpoint(0, "")}
+    with pytest.raises(ReplayError, match="choose another --id"):
+        bench.run()
+
+
+def test_what_retention_removed_meanwhile_is_counted() -> None:
+    bench = Bench()
+    for value in (b"0", b"1", b"2", b"3", b"4", b"5"):
+        bench.letters.add(value)
+    bench.store.deaths = ["", "", "before"]
+    with pytest.raises(DeliveryError):
+        bench.run()
+    bench.letters.oldest[0] = 5
+
+    result = bench.run()
+
+    assert bench.values() == [b"0", b"1", b"5"]
+    assert result.removed == 3
+
+
+def test_the_whole_topic_can_be_gone() -> None:
+    bench = Bench()
+    bench.letters.add(b"0")
+    bench.store.deaths = ["", "before"]
+    with pytest.raises(DeliveryError):
+        bench.run()
+    bench.letters.oldest[0] = 100
+    assert bench.run().removed == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=30),
+    st.lists(st.sampled_from(["", "before", "after"]), max_size=30),
+    st.integers(1, 7),
+)
+def test_whenever_it_dies_each_letter_is_sent_once_and_in_order(
+    placed: list[tuple[int, int]], deaths: list[str], slice_records: int
+) -> None:
+    bench = Bench(partitions=3)
+    for number, (letters_partition, source_partition) in enumerate(placed):
+        source = Position("events", source_partition * 3 + letters_partition, number)
+        bench.letters.add(str(number).encode(), source=source, partition=letters_partition)
+    bench.store.deaths = list(deaths)
+    while True:
+        try:
+            result = bench.run(slice_records=slice_records)
+        except DeliveryError:
+            continue
+        break
+
+    assert sorted(bench.values()) == sorted(str(number).encode() for number in range(len(placed)))
+    sent: dict[int, list[int]] = defaultdict(list)
+    for output in bench.store.sent:
+        assert output.value is not None
+        partition, source = placed[int(output.value)]
+        assert output.partition == (source * 3 + partition) % 4
+        sent[source * 3 + partition].append(int(output.value))
+    assert all(numbers == sorted(numbers) for numbers in sent.values())
+    assert result.total == +Counter(replayed=len(placed))
+    assert all(checkpoint.offset == from_note(checkpoint.note).end for checkpoint in bench.store.checkpoints.values())

@@ -1,0 +1,195 @@
+"""Sends dead letters to the input topic once more: each at most once under one id, however often the process dies.
+
+1. take over the id: whoever replays under it elsewhere is fenced, and what it left open is aborted
+2. read the progress; if there is none, note the ends of all partitions and commit them, so that the replay has an end
+   although its own records may be refused again and come back as new letters
+3. read on from the progress to the noted ends; commit records and progress together, a slice at a time
+
+Step 1 is the store's: it comes before anything is read from it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from worker.dead_letters.errors import ReplayError
+from worker.dead_letters.letter import REPLAYS_HEADER, Letter, read_letter
+from worker.dead_letters.progress import Checkpoint, Outcome, Plan, Progress, ProgressStore, from_note, to_note
+from worker.pipeline import cut
+from worker.ports import Clock, Output, Record
+
+BATCH_OVERHEAD_BYTES = 96
+"""A batch of one record: 61 bytes of its own, and at most 35 in the record's length fields and deltas."""
+HEADER_OVERHEAD_BYTES = 10
+"""Lengths of a header's name and value, at most."""
+
+
+class Letters(Protocol):
+    """Reads the dead-letter topic, as `worker.transport.kafka_reader.KafkaReader` does."""
+
+    def beginnings(self) -> dict[int, int]:
+        """Partition -> its oldest offset."""
+        ...
+
+    def ends(self) -> dict[int, int]:
+        """Partition -> offset behind its last record."""
+        ...
+
+    def seek(self, partition: int, offset: int) -> None:
+        """The next records of `partition` begin at `offset`."""
+        ...
+
+    def read_until(self, ends: Mapping[int, int], *, max_records: int | None = None) -> Iterator[list[Record]]:
+        """Yields what stands before `ends`, and then ends."""
+        ...
+
+
+class Target(NamedTuple):
+    """Where the records go."""
+
+    partitions: int
+    max_record_bytes: int | None
+    """None if the cluster does not tell."""
+
+
+class Result(NamedTuple):
+    """What became of the letters."""
+
+    now: Counter[str]
+    """`Outcome` -> letters, in this run."""
+    total: Counter[str]
+    """The same, in all runs under this id."""
+    removed: int
+    """Offsets that retention took away between two runs."""
+
+
+class Replay:
+    """One replay, from wherever it stands to its end."""
+
+    def __init__(
+        self,
+        letters: Letters,
+        store: ProgressStore,
+        plan: Plan,
+        target: Target,
+        *,
+        slice_records: int,
+        slice_bytes: int,
+        clock: Clock,
+        left: Callable[[Letter, Outcome], None],
+        stopped: Callable[[], bool],
+    ) -> None:
+        """
+        Args:
+            letters: the dead-letter topic.
+            store: of the progress, and of the records that are sent.
+            plan: which letters, and where to.
+            target: what is known about that place.
+            slice_records: most letters in one transaction.
+            slice_bytes: a slice is closed when its keys and values pass this size.
+            clock: gives the records' timestamp. Their old one could make retention remove them at once.
+            left: told about each letter that was meant and is not sent.
+            stopped: asked between transactions whether to end before the end.
+        """
+        self._letters = letters
+        self._store = store
+        self._plan = plan
+        self._target = target
+        self._slice_records = slice_records
+        self._slice_bytes = slice_bytes
+        self._clock = clock
+        self._left = left
+        self._stopped = stopped
+        self._progress: dict[int, Progress] = {}
+
+    def run(self) -> Result:
+        """Replays what is left.
+
+        Raises:
+            ReplayError: the id was used for another plan.
+            DeliveryError: a slice was not written. The next run goes on before it.
+            FencedError: another process replays under the same id.
+            TransportError: the broker failed.
+        """
+        removed = self._begin()
+        before = self._sum()
+        ends = {partition: progress.end for partition, progress in self._progress.items()}
+        for records in self._letters.read_until(ends, max_records=self._slice_records):
+            for part in cut(records, max_bytes=self._slice_bytes):
+                self._send(part)
+            if self._stopped():
+                break
+        total = self._sum()
+        return Result(total - before, total, removed)
+
+    def _begin(self) -> int:
+        """Finds the progress, or makes a new one; returns how many offsets are gone."""
+        oldest = self._letters.beginnings()
+        checkpoints = self._store.load()
+        if not checkpoints:
+            new = {partition: Progress(end, self._plan) for partition, end in self._letters.ends().items()}
+            checkpoints = {partition: Checkpoint(oldest[partition], to_note(new[partition])) for partition in new}
+            self._store.commit([], checkpoints)
+        removed = 0
+        for partition, checkpoint in checkpoints.items():
+            progress = from_note(checkpoint.note)
+            if progress.plan != self._plan:
+                raise ReplayError(
+                    f"this id belongs to a replay that began with other options, {_options(progress.plan)}. Give the "
+                    "same, or choose another --id."
+                )
+            position = max(checkpoint.offset, min(oldest[partition], progress.end))
+            removed += position - checkpoint.offset
+            self._progress[partition] = progress
+            self._letters.seek(partition, position)
+        return removed
+
+    def _send(self, records: Sequence[Record]) -> None:
+        outputs = []
+        for record in records:
+            outcome, output = self._judge(record)
+            self._progress[record.partition].count(outcome)
+            if output is not None:
+                outputs.append(output)
+        behind = {record.partition: record.offset + 1 for record in records}
+        self._store.commit(
+            outputs,
+            {number: Checkpoint(offset, to_note(self._progress[number])) for number, offset in behind.items()},
+        )
+
+    def _judge(self, record: Record) -> tuple[Outcome, Output | None]:
+        letter, plan = read_letter(record), self._plan
+        if not plan.selection.takes(letter):
+            return Outcome.FILTERED, None
+        if letter.refusal is None:
+            outcome = Outcome.FOREIGN
+        elif letter.replays >= plan.max_replays:
+            outcome = Outcome.EXHAUSTED
+        else:
+            output = self._restore(letter, letter.refusal.source.partition % self._target.partitions)
+            limit = self._target.max_record_bytes
+            if limit is None or size_bound(output) <= limit:
+                return Outcome.REPLAYED, output
+            outcome = Outcome.TOO_LARGE
+        self._left(letter, outcome)
+        return outcome, None
+
+    def _restore(self, letter: Letter, partition: int) -> Output:
+        record = letter.record
+        headers = [*letter.original_headers(), (REPLAYS_HEADER, str(letter.replays + 1).encode())]
+        return Output(self._plan.to_topic, partition, record.key, record.value, headers, self._clock.now_ms())
+
+    def _sum(self) -> Counter[str]:
+        return sum((Counter(progress.outcomes) for progress in self._progress.values()), Counter[str]())
+
+
+def size_bound(output: Output) -> int:
+    """Bytes that the broker will not find more than when it compares the record with its topic's limit."""
+    headers = sum(len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES for name, value in output.headers)
+    return BATCH_OVERHEAD_BYTES + len(output.key or b"") + len(output.value or b"") + headers
+
+
+def _options(plan: Plan) -> str:
+    stage, error = plan.selection
+    options = {"--to-topic": plan.to_topic, "--max-replays": plan.max_replays, "--stage": stage, "--error": error}
+    return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)

@@ -1,0 +1,111 @@
+"""The progress of a replay in Kafka: a consumer group that nobody joins, committed by a transactional producer."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from worker.dead_letters.progress import Checkpoint
+from worker.errors import DeliveryError, FencedError
+from worker.ports import Output
+from worker.transport import kafka_transactions as transactions
+from worker.transport.deadline import Deadline
+from worker.transport.kafka import KafkaSink, describe
+from worker.transport.kafka_admin import KafkaAdmin
+
+
+class ReplayOnlooker:
+    """Implements `worker.dead_letters.progress.ProgressStore` for a dry run: what it is told to write, it forgets."""
+
+    def __init__(self, client: Mapping[str, Any], *, group_id: str, topic: str) -> None:
+        """
+        Args:
+            client: connection properties, from `worker.transport.kafka.client_properties`.
+            group_id: group whose offsets hold the progress.
+            topic: the dead-letter topic.
+        """
+        self._client = client
+        self._group_id = group_id
+        self._topic = topic
+
+    def load(self) -> dict[int, Checkpoint]:
+        """Implements `ProgressStore`."""
+        return load_checkpoints(self._client, self._group_id, self._topic)
+
+    def commit(self, outputs: Sequence[Output], checkpoints: Mapping[int, Checkpoint]) -> None:
+        """Implements `ProgressStore`."""
+
+
+class ReplaySink(KafkaSink):
+    """Implements `worker.dead_letters.progress.ProgressStore`. Whoever comes later with the same group fences it."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        *,
+        group_id: str,
+        topic: str,
+        transaction_timeout_seconds: float,
+        deadline_seconds: float,
+    ) -> None:
+        """
+        Args:
+            client: connection properties, from `worker.transport.kafka.client_properties`.
+            group_id: group whose offsets hold the progress; also the transactional id.
+            topic: the dead-letter topic.
+            transaction_timeout_seconds: an abandoned transaction blocks readers for this long, and then up to 10 s.
+            deadline_seconds: bound on one commit, all its steps together.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._topic = topic
+        self._membership = ConsumerGroupMetadata(group_id)
+        super().__init__(
+            client,
+            transactional_id=group_id,
+            group=lambda: self._membership,
+            transaction_timeout_seconds=transaction_timeout_seconds,
+            deadline_seconds=deadline_seconds,
+        )
+
+    def load(self) -> dict[int, Checkpoint]:
+        """Implements `ProgressStore`. No transaction is open: the predecessor's ended when this producer began."""
+        return load_checkpoints(self._client, self._membership.group_id, self._topic)
+
+    def commit(self, outputs: Sequence[Output], checkpoints: Mapping[int, Checkpoint]) -> None:
+        """Implements `ProgressStore`. The steps are those of `KafkaSink.deliver`, with a note beside each offset."""
+        offsets = {
+            TopicPartition(self._topic, partition): OffsetAndMetadata(checkpoint.offset, checkpoint.note)
+            for partition, checkpoint in checkpoints.items()
+        }
+        producer = self._ready_producer()
+        deadline = Deadline(self._deadline_seconds)
+        try:
+            producer.begin_transaction()
+            transactions.send_all(producer, outputs, deadline)
+            transactions.send_offsets(producer, offsets, self._membership, deadline)
+            transactions.commit(producer, deadline)
+        except (ProducerFencedError, InvalidProducerEpochError) as error:
+            self._end()
+            raise FencedError("another process began to replay under this --id: it goes on, this one stops.") from error
+        except KafkaError as error:
+            self._abort(producer)
+            raise DeliveryError(
+                f"a part of the letters was not written: {describe(error)}. Nothing is lost or doubled: run the same "
+                "command again, it goes on where this one stopped."
+            ) from error
+
+
+def load_checkpoints(client: Mapping[str, Any], group_id: str, topic: str) -> dict[int, Checkpoint]:
+    """What `group_id` has committed for `topic`.
+
+    Raises:
+        TransportError: the broker did not tell.
+    """
+    with closing(KafkaAdmin(client)) as admin:
+        committed = admin.committed(group_id)
+    return {number: Checkpoint(*found) for (name, number), found in committed.items() if name == topic}
