@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,17 @@ def test_inspect_lists_what_was_refused(place: Place) -> None:
         [],
         ["0 of 4 dead letters listed (decode 3, validate 1)"],
     )
+
+
+def test_only_letters_since_a_time(place: Place, tmp_path: Path) -> None:
+    place.refuse(4)
+    since = ["--from", datetime.fromtimestamp(1.002, tz=UTC).isoformat()]
+
+    listed = sorted(line.partition("  ")[0] for line in place.run("inspect", *since)[1])
+    assert listed == [f"{place.input}-2-2", f"{place.input}-3-3"]
+    assert place.run("export", "--output", str(tmp_path / "letters.jsonl"), *since)[2] == ["2 dead letters written"]
+    assert place.run("replay", "--id", "x", *since)[1] == [f"replay x to {place.input}: 2 sent"]
+    assert sorted(numbers(place.sent())) == [2, 3]
 
 
 def test_export_writes_a_whole_file(place: Place, tmp_path: Path) -> None:

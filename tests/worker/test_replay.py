@@ -51,6 +51,9 @@ class MemoryLetters:
     def ends(self) -> dict[int, int]:
         return {number: len(log) for number, log in enumerate(self.logs)}
 
+    def position(self, partition: int) -> int:
+        return self._positions[partition]
+
     def seek(self, partition: int, offset: int) -> None:
         self._positions[partition] = offset
 
@@ -159,6 +162,21 @@ def test_it_can_be_stopped_behind_a_slice_and_goes_on_later() -> None:
     bench.enough = sys.maxsize
     assert bench.run().now == Counter(replayed=1)
     assert bench.values() == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_a_new_replay_begins_where_the_reader_stands_and_an_old_one_where_it_stopped() -> None:
+    bench = Bench()
+    for value in (b"0", b"1", b"2", b"3"):
+        bench.letters.add(value)
+    bench.letters.seek(0, 1)
+    bench.enough = 1
+
+    bench.run(slice_records=1)
+    bench.letters.seek(0, 0)
+    bench.enough = sys.maxsize
+    bench.run()
+
+    assert bench.values() == [b"1", b"2", b"3"]
 
 
 def test_an_empty_topic_is_done_at_once_and_stays_so() -> None:

@@ -6,6 +6,9 @@ from argparse import ArgumentTypeError
 from worker.beginning import Begin, parse_begin
 from worker.clock import SystemClock
 
+BEGIN = "beginning, end, a time such as 2026-11-22T20:15, or how long ago, such as 15m"
+"""What to say about an option of type `begin`."""
+
 
 def count(text: str) -> int:
     """A number of things, at least 1."""

@@ -25,7 +25,8 @@ EXPORT = "Writes the dead letters as JSON Lines with all it takes to rebuild the
 REPLAY = (
     "Sends the original records of the dead letters to the input topic once more, up to the letters that are there "
     "when the replay begins. Records and progress are written in one transaction: run it again under the same --id "
-    "after a crash, and nothing is sent twice. The brokers remember an --id for 7 days after its last step, unless "
+    "after a crash, and nothing is sent twice. Another --id is another replay, which also sends what the first one "
+    "sent: say with --from where it should begin. The brokers remember an --id for 7 days after its last step, unless "
     "offsets.retention.minutes says otherwise."
 )
 
@@ -34,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares `inspect`, `export` and `replay`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     chosen = argparse.ArgumentParser(add_help=False)
+    chosen.add_argument(
+        "--from",
+        dest="begin",
+        type=types.begin,
+        default="beginning",
+        metavar="TIME",
+        help=f"only those since: {types.BEGIN}; default: beginning",
+    )
     chosen.add_argument("--stage", help="only those refused at this stage, such as decode or validate")
     chosen.add_argument("--error", help="only those refused with this error, such as ValidationError")
 
@@ -58,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Does what was asked."""
     settings = Settings.from_environment()
     selection = Selection(arguments.stage, arguments.error)
-    reader = KafkaReader(client_properties(settings), topic=settings.dead_letter_topic, begin="beginning")
+    reader = KafkaReader(client_properties(settings), topic=settings.dead_letter_topic, begin=arguments.begin)
     with closing(reader):
         match arguments.action:
             case "inspect":

@@ -24,14 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--topic", help="default: LIMELIGHT_OUTPUT_TOPIC")
     parser.add_argument(
-        "--from",
-        dest="begin",
-        type=types.begin,
-        default="end",
-        metavar="TIME",
-        help="beginning, end (default), a time such as 2026-11-22T20:15, or how long ago, such as 15m",
+        "--from", dest="begin", type=types.begin, default="end", metavar="TIME", help=f"{types.BEGIN}; default: end"
     )
-    parser.add_argument("--count", type=types.count, metavar="N", help="end after N predictions; default: at Ctrl-C")
+    parser.add_argument(
+        "--count", type=types.count, metavar="N", help="end after N predictions; default: follow until Ctrl-C"
+    )
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--plain", action="store_true", help="weights as numbers; the default where no terminal reads")
     style.add_argument("--color", action="store_true", help="weights as colours, also into a pipe, as for less -R")

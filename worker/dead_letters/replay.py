@@ -25,7 +25,10 @@ HEADER_OVERHEAD_BYTES = 10
 
 
 class Letters(Protocol):
-    """Reads the dead-letter topic, as `worker.transport.kafka_reader.KafkaReader` does."""
+    """Reads the dead-letter topic, as `worker.transport.kafka_reader.KafkaReader` does.
+
+    Where it stands at first is where a new replay begins.
+    """
 
     def beginnings(self) -> dict[int, int]:
         """Partition -> its oldest offset."""
@@ -33,6 +36,10 @@ class Letters(Protocol):
 
     def ends(self) -> dict[int, int]:
         """Partition -> offset behind its last record."""
+        ...
+
+    def position(self, partition: int) -> int:
+        """Next offset of `partition`."""
         ...
 
     def seek(self, partition: int, offset: int) -> None:
@@ -124,13 +131,14 @@ class Replay:
 
     def _begin(self) -> int:
         """Finds the progress, or makes a new one; returns how many offsets are gone."""
-        oldest = self._letters.beginnings()
         checkpoints = self._store.load()
         if not checkpoints:
-            new = {partition: Progress(end, self._plan) for partition, end in self._letters.ends().items()}
-            checkpoints = {partition: Checkpoint(oldest[partition], to_note(new[partition])) for partition in new}
+            checkpoints = {
+                partition: Checkpoint(self._letters.position(partition), to_note(Progress(end, self._plan)))
+                for partition, end in self._letters.ends().items()
+            }
             self._store.commit([], checkpoints)
-        removed = 0
+        oldest, removed = self._letters.beginnings(), 0
         for partition, checkpoint in checkpoints.items():
             progress = from_note(checkpoint.note)
             if progress.plan != self._plan:
