@@ -9,7 +9,7 @@ import numpy as np
 
 from worker.batching import plan_batches
 from worker.bundle import Manifest
-from worker.errors import DecodeError, RecordError, ValidationError
+from worker.errors import DecodeError, RecordError, ScoringError, ValidationError
 from worker.features import EncodedText, TextEncoder, pad
 from worker.messages import AttentionMap, Classification, ModelRef, Prediction, event_type
 from worker.ports import Clock, Record, Scorer, Scores
@@ -94,11 +94,13 @@ class Answerer:
         for batch in plan_batches([len(row.text.ids) for row in rows], max_rows=self._batch_records):
             members = [rows[member] for member in batch]
             with self._timer("score"):
-                scores = self._scorer.score(pad([row.text.ids for row in members]))
+                scores = self._score(members)
             with self._timer("encode"):
                 for row, prediction in zip(members, self._encode_batch(members, scores), strict=True):
                     answers[row.place] = prediction
-        return [answer for answer in answers if answer is not None]
+        complete = [answer for answer in answers if answer is not None]
+        assert len(complete) == len(records), "every record has an answer"
+        return complete
 
     def _decode(self, record: Record) -> msgspec.Struct:
         if record.value is None:
@@ -118,6 +120,13 @@ class Answerer:
         if not getattr(event, self._field):
             raise ValidationError(f"`{self._record_field}` is empty. The model needs at least one token.")
         return event
+
+    def _score(self, members: Sequence[_Row]) -> Scores:
+        try:
+            return self._scorer.score(pad([row.text.ids for row in members]))
+        except ScoringError as error:
+            positions = ", ".join(str(row.record.position) for row in members)
+            raise ScoringError(f"{error} The batch held {positions}.") from error
 
     def _encode_batch(self, members: Sequence[_Row], scores: Scores) -> Iterator[bytes]:
         scored_ms = self._clock.now_ms()

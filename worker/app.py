@@ -34,8 +34,10 @@ POLL_SECONDS = 0.2
 """Longest wait for records, and so for noticing SIGTERM on an idle topic."""
 STALLED_SECONDS = 90.0
 """/livez fails after this long without a turn of the loop: longer than a rebalance or a delivery may take."""
-MAX_BACKOFF_SECONDS = 2.0
 FIRST_BACKOFF_SECONDS = 0.02
+MAX_DOUBLINGS = 6
+LEAVE_SECONDS = 10.0
+"""Time to close the clients after the drain, before the process leaves without them."""
 
 log = structlog.get_logger("worker")
 
@@ -80,7 +82,7 @@ class StreamWorker:
         self._readiness = Readiness()
         self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
         self._ownership = Ownership()
-        self._stop = threading.Event()
+        self._stopping = False
         self._start_times: dict[str, float] = {}
 
     def run(self) -> None:
@@ -141,15 +143,21 @@ class StreamWorker:
             pipeline.start()
             opened.callback(pipeline.close)
             self._loop(pipeline, reporter, health.port)
-            pipeline.drain(timeout_seconds=settings.drain_seconds)
+            if not pipeline.drain(timeout_seconds=settings.drain_seconds):
+                log.warning("not drained in time: what is under way will be read again", limit=settings.drain_seconds)
         log.info("stopped")
 
     def _loop(self, pipeline: Pipeline, reporter: Reporter, health_port: int) -> None:
-        while not self._stop.is_set():
-            self._heartbeat.beat()
+        finished = -1
+        while not self._stopping:
+            if pipeline.is_idle or pipeline.finished != finished:
+                # Not merely for a turn of this loop: a scoring that hangs must be seen, too.
+                self._heartbeat.beat()
+                finished = pipeline.finished
             pipeline.read(timeout_seconds=POLL_SECONDS)
             if self._ownership.suspended:
-                self._stop.wait(min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**pipeline.failures))
+                doublings = min(pipeline.failures, MAX_DOUBLINGS)
+                time.sleep(FIRST_BACKOFF_SECONDS * 2**doublings)
             if self._ownership.joined and not self._readiness.partitions_assigned:
                 self._readiness.partitions_assigned = True
                 self._tell_ready(health_port)
@@ -177,11 +185,16 @@ class StreamWorker:
             write_file(self._ready_file, msgspec.json.encode(facts))
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
-        self._stop.set()
-        # A delivery that hangs may not hold the process for longer than this; its slice is not committed then.
-        timer = threading.Timer(self._settings.drain_seconds, os._exit, [1])
+        # A flag, not an Event: its lock may be held by the very code that the signal interrupts.
+        self._stopping = True
+        timer = threading.Timer(self._settings.drain_seconds + LEAVE_SECONDS, self._leave_at_once)
         timer.daemon = True
         timer.start()
+
+    def _leave_at_once(self) -> None:
+        """The last resort against a client that does not return. What is not committed will be read again."""
+        log.error("did not stop in time, leaving at once", limit=self._settings.drain_seconds + LEAVE_SECONDS)
+        os._exit(1)
 
     def _mark(self, name: str) -> None:
         """Notes the time since the process was started, its imports included."""

@@ -27,6 +27,8 @@ from worker.errors import BundleDigestError, BundleError, BundleSchemaError
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+PROBABILITIES = "probabilities"
+"""Graph output of a ``classify`` model, `[B, C]`."""
 Privacy = Literal["none"]
 """The bundle's privacy card. Training without differential privacy promises nothing, and says so."""
 
@@ -253,7 +255,33 @@ def load_bundle(path: Path) -> Bundle:
     named = {manifest.golden, *(g.file for g in manifest.graphs), *(f.vocabulary for f in manifest.fields)}
     if missing := sorted(named - contents.keys()):
         raise BundleDigestError(f"{path / MANIFEST} names files without a digest: {', '.join(missing)}.")
-    return Bundle(path=path, manifest=manifest, contents=contents)
+    bundle = Bundle(path=path, manifest=manifest, contents=contents)
+    if problem := _find_contradiction(bundle):
+        raise BundleSchemaError(f"{path / MANIFEST}: {problem}. Export the model again.")
+    return bundle
+
+
+def _find_contradiction(bundle: Bundle) -> str | None:
+    """What would only fail later, when a record is scored."""
+    manifest = bundle.manifest
+    if not (len(manifest.fields) == len(manifest.graphs) == 1):
+        return f"{len(manifest.fields)} fields and {len(manifest.graphs)} graphs; this worker runs one of each"
+    outputs = {tensor.name: tensor for tensor in manifest.graphs[0].outputs}
+    if unknown := [axes.output for axes in manifest.attention if axes.output not in outputs]:
+        return f"attention names {', '.join(unknown)}, which the graph does not give out"
+    probabilities = outputs.get(PROBABILITIES)
+    if probabilities is None or probabilities.shape[-1:] != [len(manifest.labels)]:
+        return f"the graph's {PROBABILITIES} do not have one column for each of {len(manifest.labels)} labels"
+    try:
+        golden = bundle.golden_records()
+        bundle.vocabulary(manifest.fields[0])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"its golden records or its vocabulary cannot be read ({error})"
+    names = {axes.name for axes in manifest.attention}
+    for record in golden:
+        if manifest.fields[0].name not in record.event or record.attention.keys() != names:
+            return "a golden record lacks the model's field or an attention"
+    return None if golden else "there is no golden record"
 
 
 class _AnyManifest(Struct):

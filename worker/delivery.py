@@ -2,16 +2,23 @@
 
 Outputs go to partition ``input partition mod partitions of the output topic``, always named explicitly: the clients'
 default partitioners differ, and order per input partition must survive. A dead letter is the record as it came (key,
-value, headers) plus the headers of `worker.messages.DeadLetter`.
+value, headers) plus the headers of `worker.messages.DeadLetter`. An answer that is too large for its topic becomes a
+dead letter, and a dead letter that is too large a pointer to its record, so that no record can stop its partition.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 
 from worker.answering import Answer
-from worker.errors import DeliveryError
-from worker.messages import DeadLetter
+from worker.errors import EncodeError
+from worker.messages import DeadLetter, Headers
 from worker.ownership import Epochs, Ownership
 from worker.ports import Clock, Output, Partition, Record, Sink
+
+BATCH_OVERHEAD_BYTES = 61 + 36
+"""Header of a batch, and at most: length, attributes, timestamp and offset deltas, and the lengths inside a record."""
+HEADER_OVERHEAD_BYTES = 10
+"""Two lengths of at most five bytes."""
 
 
 class SliceDelivery:
@@ -43,8 +50,9 @@ class SliceDelivery:
         """
         self._sink = sink
         self._ownership = ownership
-        self._topics = {True: output_topic, False: dead_letter_topic}
-        self._partitions = {topic: sink.partitions(topic) for topic in self._topics.values()}
+        self._output_topic, self._dead_letter_topic = output_topic, dead_letter_topic
+        self._partitions = {topic: sink.partitions(topic) for topic in (output_topic, dead_letter_topic)}
+        self._limits = {topic: sink.record_limit_bytes(topic) for topic in (output_topic, dead_letter_topic)}
         self._group_id = group_id
         self._clock = clock
         self._committed = committed
@@ -56,20 +64,48 @@ class SliceDelivery:
             DeliveryError: nothing of it was committed.
             FencedError: another process owns this worker's identity.
         """
-        if len(records) != len(answers):
-            raise DeliveryError(f"{len(answers)} answers for {len(records)} records: the slice cannot be delivered.")
         now_ms = self._clock.now_ms()
-        outputs = [self._output(record, answer, now_ms) for record, answer in zip(records, answers, strict=True)]
+        final = [self._fit(record, answer, now_ms) for record, answer in zip(records, answers, strict=True)]
+        outputs = [self._output(record, answer, now_ms) for record, answer in zip(records, final, strict=True)]
         self._sink.deliver(outputs, next_offsets(records), claim=lambda: self._ownership.claim(epochs))
-        self._committed(records, answers)
+        self._committed(records, final)
+
+    def _fit(self, record: Record, answer: Answer, now_ms: int) -> Answer:
+        """An answer that its topic would refuse becomes a refusal of the record: retrying it would never end."""
+        if not isinstance(answer, bytes):
+            return answer
+        size, limit = encoded_bytes(self._output(record, answer, now_ms)), self._limits[self._output_topic]
+        if size <= limit:
+            return answer
+        return EncodeError(
+            f"the answer has {size} bytes and topic {self._output_topic} takes {limit}. "
+            "Raise its max.message.bytes, or send less in passthrough, key and headers."
+        )
 
     def _output(self, record: Record, answer: Answer, now_ms: int) -> Output:
-        topic = self._topics[isinstance(answer, bytes)]
+        topic = self._output_topic if isinstance(answer, bytes) else self._dead_letter_topic
         partition = record.partition % self._partitions[topic]
         if isinstance(answer, bytes):
             return Output(topic, partition, record.key, answer, record.headers, now_ms)
-        headers = [*record.headers, *DeadLetter.of(record.position, answer, self._group_id).to_headers()]
-        return Output(topic, partition, record.key, record.value, headers, now_ms)
+        reason = DeadLetter.of(record.position, answer, self._group_id).to_headers()
+        letter = Output(topic, partition, record.key, record.value, [*record.headers, *reason], now_ms)
+        if encoded_bytes(letter) <= self._limits[topic]:
+            return letter
+        # Too large with its reason: a pointer to the record, which its own topic still holds.
+        return Output(topic, partition, None, None, [*reason, *point_to(record)], now_ms)
+
+
+def encoded_bytes(output: Output) -> int:
+    """Upper bound of the record's size in a batch of its own, which is what ``max.message.bytes`` limits."""
+    headers = sum(len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES for name, value in output.headers)
+    return BATCH_OVERHEAD_BYTES + len(output.key or b"") + len(output.value or b"") + headers
+
+
+def point_to(record: Record) -> Headers:
+    """Headers that stand for a record whose dead letter would be too large for its topic."""
+    value = record.value or b""
+    digest = hashlib.sha256(value).hexdigest()
+    return [("limelight.value.bytes", str(len(value)).encode()), ("limelight.value.sha256", digest.encode())]
 
 
 def next_offsets(records: Sequence[Record]) -> dict[Partition, int]:

@@ -11,7 +11,8 @@
     ├── RecordError                one record is at fault: dead letter, and the stream goes on
     │   ├── DecodeError            stage "decode": not UTF-8, not JSON, no value
     │   ├── ValidationError        stage "validate": a field is missing, empty or of the wrong type
-    │   └── FeatureError           stage "features": the fields are valid but give the model nothing to read
+    │   ├── FeatureError           stage "features": the fields are valid but give the model nothing to read
+    │   └── EncodeError            stage "encode": the answer is larger than the output topic takes
     ├── ScoringError               the *model* failed: the worker stops before it drains the topic
     ├── TransportError             the broker or the network is at fault
     │   ├── BrokerUnreachableError *retriable*
@@ -75,6 +76,12 @@ class FeatureError(RecordError):
     """The fields are valid, but nothing in them can be turned into model input."""
 
     stage = "features"
+
+
+class EncodeError(RecordError):
+    """The answer cannot be written, because it is larger than the output topic takes."""
+
+    stage = "encode"
 
 
 class ScoringError(LimelightError):

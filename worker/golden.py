@@ -25,7 +25,8 @@ def check_golden_records(bundle: Bundle, scorer: Scorer) -> None:
     for index, (record, row) in enumerate(zip(golden, rows, strict=True)):
         found = [scores.probabilities[index], *(w[index, : len(row)] for w in scores.attention.values())]
         exported = [record.probabilities, *(record.attention[name] for name in scores.attention)]
-        if not all(np.allclose(a, b, rtol=0, atol=TOLERANCE) for a, b in zip(found, exported, strict=True)):
+        pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(found, exported, strict=True)]
+        if not all(a.shape == b.shape and np.allclose(a, b, rtol=0, atol=TOLERANCE) for a, b in pairs):
             raise BundleError(
                 f"{bundle.path}: the model's answer to golden record {index} differs from the exported one by more "
                 f"than {TOLERANCE}. Export it again, or run it on the kind of CPU that it was exported on."

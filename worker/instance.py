@@ -35,10 +35,15 @@ class Instance:
         self.transactional_id = f"{group_id}.{self.name}.0"
 
     def _lock_slot(self, group_id: str) -> str:
-        directory = Path(tempfile.gettempdir()) / f"limelight-{os.getuid()}" / group_id.replace("/", "_")
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory = Path(tempfile.gettempdir()) / f"limelight-{os.getuid()}" / group_id
         for slot in range(MAX_SLOTS):
-            file = (directory / f"slot-{slot}").open("w")
+            try:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                file = (directory / f"slot-{slot}").open("w")
+            except OSError as error:
+                raise SettingsError(
+                    f"no slot can be locked in {directory}: {error.strerror}. Set LIMELIGHT_INSTANCE_ID."
+                ) from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -61,7 +61,9 @@ class Ownership:
 
     def suspend(self) -> None:
         """A transaction did not commit: nothing that was polled before `resume` may be committed."""
-        self._suspended = True
+        # After a claim that holds: its offsets are on their way, and only the broker knows what became of them.
+        with self._lock:
+            self._suspended = True
 
     @property
     def suspended(self) -> bool:

@@ -103,6 +103,8 @@ class Pipeline:
         self._fatal: BaseException | None = None
         self.failures = 0
         """Turns that failed since the last commit."""
+        self.finished = 0
+        """Slices that were committed or dropped."""
 
     def start(self) -> None:
         """Starts the threads of scoring and delivering."""
@@ -244,6 +246,7 @@ class Pipeline:
     def _finish_one(self) -> None:
         with self._changed:
             self._under_way -= 1
+            self.finished += 1
             self._changed.notify_all()
 
 

@@ -89,8 +89,15 @@ class Source(Protocol):
         """
         ...
 
-    def lag(self) -> int:
-        """Records of the assigned partitions between this reader's position and the ``read_committed`` end."""
+    def lag(self, committed: Offsets) -> int:
+        """Records of the assigned partitions up to the ``read_committed`` end that are not committed.
+
+        Args:
+            committed: what this member committed; for other partitions the position counts, where it is known.
+
+        Raises:
+            TransportError: the brokers did not tell in time.
+        """
         ...
 
     def close(self) -> None:
@@ -109,6 +116,10 @@ class Sink(Protocol):
         """
         ...
 
+    def record_limit_bytes(self, topic: str) -> int:
+        """The topic's ``max.message.bytes``: most bytes of a record in a batch of its own."""
+        ...
+
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Commits all of it, or nothing of it.
 
@@ -125,7 +136,7 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Ends the connection. An open transaction is aborted."""
+        """Ends the connection. `deliver` leaves no transaction open."""
         ...
 
 

@@ -12,10 +12,11 @@ import msgspec
 import structlog
 
 from worker.answering import Answer
-from worker.errors import LimelightError, RecordError, TransportError
+from worker.delivery import next_offsets
+from worker.errors import DeliveryError, LimelightError, RecordError, TransportError
 from worker.messages import ModelRef, WorkerStatus
 from worker.metrics import Metrics
-from worker.ports import Clock, Record, Source
+from worker.ports import Clock, Partition, Record, Source
 
 INTERVAL_SECONDS = 1.0
 
@@ -52,10 +53,12 @@ class Reporter:
         self._publish = publish
         self._predictions = self._dead_letters = self._aborted = 0
         self._next_seconds = 0.0
+        self._offsets: dict[Partition, int] = {}
 
     def slice_committed(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
         """Counts a committed slice."""
         now_ms = self._clock.now_ms()
+        self._offsets |= next_offsets(records)
         refused = Counter(answer.stage for answer in answers if isinstance(answer, RecordError))
         predictions = len(answers) - refused.total()
         self._predictions += predictions
@@ -68,10 +71,13 @@ class Reporter:
         )
 
     def step_failed(self, error: LimelightError) -> None:
-        """Counts a slice that has to be read again."""
-        self._aborted += 1
-        self._metrics.slice_aborted()
-        log.warning("slice not committed, reading it again", reason=str(error))
+        """Counts an aborted transaction; what failed in reading is only told."""
+        # What became of the last transaction is not known here; the position after the rewind is the truth.
+        self._offsets = {}
+        if isinstance(error, DeliveryError):
+            self._aborted += 1
+            self._metrics.slice_aborted()
+        log.warning("going back to the committed offsets", reason=str(error))
 
     def report(self, *, ready: bool) -> None:
         """Publishes, if the interval has passed."""
@@ -83,7 +89,9 @@ class Reporter:
         self._metrics.ready.set(ready)
         self._metrics.assigned_partitions.set(len(partitions))
         try:
-            lag_records = self._source.lag()
+            # Another worker may have gone on with partitions that are no longer ours.
+            self._offsets = {p: offset for p, offset in self._offsets.items() if p in partitions}
+            lag_records = self._source.lag(self._offsets)
             self._metrics.lag_records.set(lag_records)
             status = WorkerStatus(
                 instance=self._instance,

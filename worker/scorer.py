@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from worker.bundle import Bundle, Graph, Tensor
+from worker.bundle import PROBABILITIES, Bundle, Graph, Tensor
 from worker.errors import BundleTensorError, ScoringError
 from worker.ports import Scores
 
@@ -22,8 +22,6 @@ _DATATYPES = {
     "tensor(int64)": "INT64",
 }
 """ONNX Runtime's names -> the Open Inference Protocol's."""
-
-PROBABILITIES = "probabilities"
 
 
 class OnnxScorer:
@@ -57,10 +55,8 @@ class OnnxScorer:
             probabilities, *weights = self._session.run(self._outputs, {self._input: token_ids})
         except Exception as error:
             raise ScoringError(f"the model failed on a batch of shape {token_ids.shape}: {error}") from error
-        if not np.isfinite(probabilities).all():
-            raise ScoringError(
-                f"the model gave a probability that is not finite on a batch of shape {token_ids.shape}."
-            )
+        if not all(np.isfinite(values).all() for values in (probabilities, *weights)):
+            raise ScoringError(f"the model gave a number that is not finite on a batch of shape {token_ids.shape}.")
         return Scores(probabilities, dict(zip(self._attention, weights, strict=True)))
 
 

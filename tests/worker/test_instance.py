@@ -1,4 +1,6 @@
 import multiprocessing
+import os
+import signal
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -39,7 +41,9 @@ def test_a_slot_is_free_again_when_its_worker_has_gone() -> None:
 
 
 def _take_and_die(group: str) -> None:
-    Instance(group, None)
+    instance = Instance(group, None)
+    os.kill(os.getpid(), signal.SIGKILL)
+    instance.close()
 
 
 def test_a_killed_worker_leaves_no_lock() -> None:
@@ -47,6 +51,7 @@ def test_a_killed_worker_leaves_no_lock() -> None:
     process = multiprocessing.get_context("fork").Process(target=_take_and_die, args=(group,))
     process.start()
     process.join()
+    assert process.exitcode == -signal.SIGKILL
 
     with closing(Instance(group, None)) as instance:
         assert instance.name.endswith("-0")

@@ -62,7 +62,10 @@ def test_an_empty_input_gives_an_empty_output(tiny_bundle_path: Path) -> None:
     ("options", "reason"),
     [
         (["--input", "/no/such/file"], "/no/such/file cannot be read"),
-        (["--output", "/no/such/directory/x"], "its directory does not exist"),
+        (["--output", "/no/such/directory/x"], "/no/such/directory/x cannot be written"),
+        (["--output", "/", "--dead-letters", "x"], "/ cannot be written"),
+        (["--output", "/dev/null"], "--dead-letters"),
+        (["--output", "/tmp/same", "--dead-letters", "/tmp/same"], "the same file"),
         (["--bundle", "/no/such/bundle"], "no bundle at /no/such/bundle"),
     ],
 )
@@ -92,3 +95,16 @@ def test_a_field_with_another_name_can_be_read(tiny_bundle_path: Path, monkeypat
     run = score(tiny_bundle_path, lines=b'{"review":"late","order":7}')
 
     assert msgspec.json.decode(run.stdout)["id"] == "7"
+
+
+def test_a_pipe_that_stays_open_gets_its_answers_at_once(tiny_bundle_path: Path) -> None:
+    command = [sys.executable, "-m", "worker", "score", "--bundle", str(tiny_bundle_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b'{"text":"late"}\n')
+        process.stdin.flush()
+        # Without an answer this would wait for ever: the input is still open.
+        assert msgspec.json.decode(process.stdout.readline())["source"]["offset"] == 0
+        process.stdin.close()
+        assert process.wait(timeout=30) == 0

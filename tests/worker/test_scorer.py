@@ -34,9 +34,7 @@ def test_a_model_that_fails_is_not_the_records_fault(tiny_bundle: Bundle) -> Non
         OnnxScorer(tiny_bundle).score(np.array([[999]], np.int32))
 
 
-def test_a_probability_that_is_not_finite_is_refused(
-    tiny_parts: dict[str, Any], tiny_model: Any, tmp_path: Path
-) -> None:
+def test_a_number_that_is_not_finite_is_refused(tiny_parts: dict[str, Any], tiny_model: Any, tmp_path: Path) -> None:
     table = tiny_model.table.copy()
     table[2, 1] = np.nan
     tiny_parts["contents"]["model.onnx"] = tiny_model.build_graph(table)

@@ -1,31 +1,37 @@
-"""One body of tests for the delivery of a stream, on the in-memory broker and on a real one."""
+"""One body of tests for the delivery of a stream: on the in-memory broker, and on a real one with each client."""
 
+import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from typing import Any, Protocol
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource
 from kafka.errors import KafkaTimeoutError
 
 from deploy.local.kafka.topics import create_topics
-from worker.answering import Answerer
+from worker.answering import Answer, Answerer
 from worker.bundle import Bundle
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
+from worker.delivery import SliceDelivery, next_offsets
 from worker.errors import LimelightError
 from worker.messages import DeadLetter, Headers, Position, Prediction
 from worker.ownership import Ownership
 from worker.pipeline import Pipeline, cut
-from worker.ports import Record, Sink, Source
+from worker.ports import Partition, Record, Sink, Source
 from worker.scorer import OnnxScorer
-from worker.transport import kafka_transactions as transactions
-from worker.transport.kafka import KafkaSink, KafkaSource
+from worker.settings import Settings
+from worker.transport import kafka_transactions
+from worker.transport.connections import Connections
+from worker.transport.deadline import Deadline
+from worker.transport.librdkafka import transactions as librdkafka_transactions
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
 
 PARTITIONS = 3
@@ -47,6 +53,9 @@ class Stream(Protocol):
     def fail(self, steps: list[str]) -> None:
         """Makes the next transactions fail at these steps."""
 
+    def limit(self, topic: str, max_bytes: int) -> None:
+        """Sets the topic's max.message.bytes."""
+
     def read(self, topic: str) -> list[Record]:
         """What a read_committed reader sees, in order per partition."""
 
@@ -64,6 +73,9 @@ class MemoryStream:
     def fail(self, steps: list[str]) -> None:
         self._broker.failures += steps
 
+    def limit(self, topic: str, max_bytes: int) -> None:
+        self._broker.limits[topic] = max_bytes
+
     def read(self, topic: str) -> list[Record]:
         return [r for p in range(self._broker.topics[topic]) for r in self._broker.logs[topic, p]]
 
@@ -72,18 +84,27 @@ class MemoryStream:
 
 
 class KafkaStream:
-    """Topics of its own on a real broker; fails where `kafka_transactions` names a step."""
+    """Topics of its own on a real broker; fails where the client's module of transactions names a step."""
 
-    def __init__(self, servers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, servers: str, transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self._suffix = uuid.uuid4().hex[:8]
         self._client = {"bootstrap_servers": servers.split(",")}
+        self._connections = Connections(
+            Settings(
+                bootstrap_servers=servers,
+                transport=transport,
+                input_topic=self.name(EVENTS),
+                group_id=self._suffix,
+            )
+        )
         topics = {EVENTS: PARTITIONS, PREDICTIONS: OUTPUT_PARTITIONS, DEAD_LETTERS: 1}
         create_topics(servers, {self.name(topic): count for topic, count in topics.items()})
         self._producer = KafkaProducer(**self._client)
         self._failures: list[str] = []
         self._opened = ExitStack()
+        module, error = CLIENTS[transport]
         for step in ("send_all", "send_offsets", "commit"):
-            monkeypatch.setattr(transactions, step, self._failing(step, getattr(transactions, step)))
+            monkeypatch.setattr(module, step, self._failing(step, getattr(module, step), error))
 
     def name(self, topic: str) -> str:
         return f"{topic}.{self._suffix}"
@@ -95,36 +116,26 @@ class KafkaStream:
         topic = self.name(EVENTS)
         self._producer.partitions_for(topic)
         future, *_ = self._producer._accumulator.append(
-            TopicPartition(topic, partition), 1_700_000_000_000, key, value, transactions._Headers(headers or [])
+            TopicPartition(topic, partition), 1_700_000_000_000, key, value, kafka_transactions._Headers(headers or [])
         )
         self._producer.flush()
         return Position(topic, partition, future.get().offset)
 
     def open(self, ownership: Ownership) -> tuple[Source, Sink]:
         self._opened.close()
-        source = KafkaSource(
-            self._client,
-            topic=self.name(EVENTS),
-            group_id=self._suffix,
-            instance="only",
-            start="earliest",
-            offset_gap="stop",
-            session_timeout_seconds=6,
-            ownership=ownership,
-        )
+        source = self._connections.open_source(instance="only", ownership=ownership)
         self._opened.callback(source.close)
-        sink = KafkaSink(
-            self._client,
-            transactional_id=self._suffix,
-            group=source.group_metadata,
-            transaction_timeout_seconds=10,
-            deadline_seconds=8,
-        )
+        sink = self._connections.open_sink(transactional_id=self._suffix, source=source)
         self._opened.callback(sink.close)
         return source, sink
 
     def fail(self, steps: list[str]) -> None:
         self._failures += steps
+
+    def limit(self, topic: str, max_bytes: int) -> None:
+        resource = ConfigResource("TOPIC", self.name(topic), configs={"max.message.bytes": str(max_bytes)})
+        with KafkaAdminClient(**self._client) as admin:
+            admin.alter_configs([resource])
 
     def read(self, topic: str) -> list[Record]:
         options = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
@@ -144,7 +155,7 @@ class KafkaStream:
         self._opened.close()
         self._producer.close()
 
-    def _failing(self, step: str, real: Any) -> Any:
+    def _failing(self, step: str, real: Any, error: Callable[[str], Exception]) -> Any:
         names = {"send_all": ["send"], "send_offsets": ["offsets"], "commit": ["commit", "answer"]}[step]
 
         def call(*arguments: Any) -> None:
@@ -152,21 +163,34 @@ class KafkaStream:
             if due is not None:
                 self._failures.pop(0)
             if due in ("send", "offsets", "commit"):
-                raise KafkaTimeoutError(f"injected at {due}")
+                raise error(f"injected at {due}")
             real(*arguments)
             if due == "answer":
-                raise KafkaTimeoutError("injected after the commit")
+                raise error("injected after the commit")
 
         return call
 
 
-@pytest.fixture(params=[pytest.param("memory", marks=pytest.mark.fast), pytest.param("kafka", marks=pytest.mark.kafka)])
+def time_out(text: str) -> KafkaException:
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
+
+
+CLIENTS = {"kafka-python": (kafka_transactions, KafkaTimeoutError), "librdkafka": (librdkafka_transactions, time_out)}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("memory", marks=pytest.mark.fast),
+        pytest.param("kafka-python", marks=pytest.mark.kafka),
+        pytest.param("librdkafka", marks=pytest.mark.kafka),
+    ]
+)
 def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     opened: Any
     if request.param == "memory":
         opened = MemoryStream()
     else:
-        opened = KafkaStream(request.getfixturevalue("broker"), monkeypatch)
+        opened = KafkaStream(request.getfixturevalue("broker"), request.param, monkeypatch)
     with closing(opened):
         yield opened
 
@@ -190,6 +214,7 @@ class Run:
             timer=lambda _: nullcontext(),
         )
         self.slices: list[int] = []
+        self.offsets: dict[Partition, int] = {}
         self.failures: list[LimelightError] = []
         delivery = SliceDelivery(
             sink,
@@ -198,7 +223,7 @@ class Run:
             dead_letter_topic=name(DEAD_LETTERS),
             group_id="test-group",
             clock=SystemClock(),
-            committed=lambda records, _: self.slices.append(len(records)),
+            committed=self._note,
         )
         self._pipeline = Pipeline(
             source,
@@ -208,12 +233,20 @@ class Run:
             slice_records=slice_records,
             slice_bytes=slice_bytes,
             timer=lambda _: nullcontext(),
-            aborted=self.failures.append,
+            aborted=self._note_failure,
         )
         self._source = source
 
+    def _note(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        self.slices.append(len(records))
+        self.offsets |= next_offsets(records)
+
+    def _note_failure(self, error: LimelightError) -> None:
+        self.failures.append(error)
+        self.offsets.clear()
+
     def until_committed(self, records: int) -> None:
-        deadline = transactions.Deadline(60)
+        deadline = Deadline(60)
         while sum(self.slices) < records:
             assert deadline.remaining_seconds() > 0, f"{sum(self.slices)} of {records} committed; {self.failures}"
             self.turn()
@@ -227,8 +260,8 @@ class Run:
 
     def until_idle(self) -> None:
         """Steps until nothing is left to read, whoever counted it."""
-        deadline = transactions.Deadline(60)
-        while self.turn() or self._ownership.suspended or self._source.lag():
+        deadline = Deadline(60)
+        while self.turn() or self._ownership.suspended or self._source.lag(self.offsets):
             assert deadline.remaining_seconds() > 0, f"not idle; {self.failures}"
 
 
@@ -329,6 +362,29 @@ def test_a_slice_is_closed_by_its_bytes(stream: Any, tiny_bundle: Bundle) -> Non
     run.until_committed(6)
 
     assert max(run.slices) <= 3
+
+
+@pytest.mark.parametrize("large", ["answer", "letter"])
+def test_what_is_too_large_for_its_topic_does_not_stop_the_stream(stream: Any, tiny_bundle: Bundle, large: str) -> None:
+    stream.limit(PREDICTIONS, 2000)
+    stream.limit(DEAD_LETTERS, 4000)
+    text = "late" if large == "answer" else ""
+    value = msgspec.json.encode({"text": text, "passthrough": "x" * (1500 if large == "answer" else 4000)})
+    position = stream.append(0, value, key=b"large")
+    neighbour = stream.append(0, event("thanks"))
+
+    Run(stream, tiny_bundle).until_committed(2)
+
+    [letter] = stream.read(DEAD_LETTERS)
+    account = DeadLetter.from_headers(letter.headers)
+    assert account.source == position
+    if large == "answer":
+        assert (account.stage, letter.value, letter.key) == ("encode", value, b"large")
+    else:
+        pointer = dict(letter.headers)
+        assert (account.stage, letter.value, letter.key) == ("validate", None, None)
+        assert pointer["limelight.value.sha256"] == hashlib.sha256(value).hexdigest().encode()
+    assert [msgspec.json.decode(r.value, type=Prediction).source for r in stream.read(PREDICTIONS)] == [neighbour]
 
 
 steps = st.lists(st.sampled_from([*FAILURES, ""]), max_size=12)

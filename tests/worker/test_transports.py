@@ -114,10 +114,10 @@ def topic(make: Make) -> Topic:
 
 
 def until(done: Callable[[], bool], turn: Callable[[], object]) -> None:
-    deadline = Deadline(30)
+    deadline, last = Deadline(30), None
     while not done():
-        assert deadline.remaining_seconds() > 0, "it did not come to that"
-        turn()
+        assert deadline.remaining_seconds() > 0, f"it did not come to that; at last: {last}"
+        last = turn()
 
 
 def poll(topic: Topic, source: GroupSource, *, at_least: int, max_records: int = 100) -> list[Record]:
@@ -220,7 +220,7 @@ def test_latest_begins_behind_what_is_there(topic: Topic) -> None:
     topic.fill(3)
     source = topic.source(start="latest")
     poll(topic, source, at_least=0)
-    assert source.lag() == 0
+    assert source.lag({}) == 0
 
     topic.fill(2)
     assert offsets(poll(topic, source, at_least=2)) == [3, 4]
@@ -231,7 +231,7 @@ def test_lag_counts_what_was_not_polled(topic: Topic) -> None:
     source = topic.source()
     found = poll(topic, source, at_least=1, max_records=3)
 
-    assert source.lag() == 7 - len(found)
+    assert source.lag({}) == 7 - len(found)
 
 
 def test_lag_can_be_asked_before_the_first_record(topic: Topic, client: str) -> None:
@@ -245,7 +245,9 @@ def test_lag_can_be_asked_before_the_first_record(topic: Topic, client: str) -> 
 
     until(lambda: topic.ownerships[source].joined, joining[client])
 
-    assert source.lag() == 7
+    # A position that is not known yet is not counted: asking for it could take as long as another's transaction.
+    assert source.lag({}) in (0, 7)
+    assert source.lag({(topic.name, 0): 3}) == 4
     assert offsets(poll(topic, source, at_least=7)) == list(range(7))
 
 
@@ -260,7 +262,7 @@ def test_no_lag_is_left_where_transactions_end(topic: Topic) -> None:
     source = topic.source()
 
     assert len(poll(topic, source, at_least=1)) == 1
-    until(lambda: source.lag() == 0, lambda: source.poll(max_records=1, timeout_seconds=0.1))
+    until(lambda: source.lag({}) == 0, lambda: source.poll(max_records=1, timeout_seconds=0.1))
 
 
 def test_a_rewind_reads_everything_again_and_nothing_twice(topic: Topic) -> None:
@@ -396,10 +398,11 @@ def test_members_with_either_client_share_a_group(make: Make, client: str) -> No
 
     shares: list[frozenset[Partition]] = []
 
-    def turn() -> None:
+    def turn() -> list[frozenset[Partition]]:
         for source in (leader, follower):
             source.poll(max_records=1, timeout_seconds=0.1)
         shares[:] = [leader.assignment(), follower.assignment()]
+        return shares
 
     until(lambda: [len(share) for share in shares] == [2, 2], turn)
     assert len(shares[0] | shares[1]) == 4

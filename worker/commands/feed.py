@@ -1,9 +1,11 @@
 """``python -m worker feed``: fill a topic with events, at a rate."""
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -12,6 +14,7 @@ from worker.transport.connections import Connections, Feed
 from worker.transport.files import STANDARD_STREAM, open_input
 
 FLUSH_SECONDS = 30.0
+FLUSH_RECORDS = 10_000
 TICK_SECONDS = 0.02
 """The rate is kept per tick: smaller ticks cost more wake-ups, larger ones make bursts."""
 
@@ -20,8 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--input", default=STANDARD_STREAM, help="one record a line; - is standard input (default)")
     parser.add_argument("--topic", help="default: LIMELIGHT_INPUT_TOPIC")
-    parser.add_argument("--rate", type=float, default=0.0, help="records a second; 0 (default) is as fast as it goes")
+    parser.add_argument("--rate", type=rate, default=0.0, help="records a second; 0 (default) is as fast as it goes")
     parser.add_argument("--key-field", help="JSON field whose value becomes the record's key; default: no key")
+
+
+def rate(text: str) -> float:
+    """Parses a number of records a second."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError(text)
+    return value
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -46,6 +57,9 @@ def _send(feed: Feed, lines: Iterable[bytes], topic: str, arguments: argparse.Na
         value = line.rstrip(b"\r\n")
         feed.send(topic, value, key=_key(value, arguments.key_field))
         count += 1
+        if count % FLUSH_RECORDS == 0:
+            # The client queues without limit.
+            feed.flush(timeout_seconds=FLUSH_SECONDS)
         if arguments.rate > 0:
             ahead_seconds = count / arguments.rate - (time.monotonic() - started_seconds)
             if ahead_seconds > TICK_SECONDS:
@@ -58,7 +72,9 @@ def _key(value: bytes, field: str | None) -> bytes | None:
     if field is None:
         return None
     try:
-        found = msgspec.json.decode(value, type=dict[str, msgspec.Raw]).get(field)
+        found = msgspec.json.decode(value, type=dict[str, Any]).get(field)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return None if found is None else bytes(found).strip(b'"')
+    if found is None:
+        return None
+    return found.encode() if isinstance(found, str) else msgspec.json.encode(found)

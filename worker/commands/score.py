@@ -8,7 +8,7 @@ from pathlib import Path
 from worker.app import build_answerer
 from worker.bundle import load_bundle
 from worker.clock import SystemClock
-from worker.errors import RecordError
+from worker.errors import RecordError, SettingsError
 from worker.settings import Settings
 from worker.transport.files import STANDARD_STREAM, encode_refusal, open_input, open_output, read_slices
 
@@ -26,12 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def may_have_neighbour(output: str) -> bool:
+    """Whether ``OUTPUT.dlq`` is a sensible file."""
+    return not Path(output).exists() or Path(output).is_file()
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Answers every line once, in order."""
     settings = Settings.from_environment(bundle=arguments.bundle)
     bundle = load_bundle(settings.require_bundle())
     answerer = build_answerer(settings, bundle, timer=lambda _: nullcontext())
     to_stream = arguments.output == STANDARD_STREAM
+    if arguments.dead_letters is None and not to_stream and not may_have_neighbour(arguments.output):
+        raise SettingsError(f"{arguments.output} is no ordinary file: say with --dead-letters where refused lines go.")
+    if arguments.dead_letters == arguments.output and not to_stream:
+        raise SettingsError("--output and --dead-letters name the same file. Give them different names.")
     topic = "stdin" if arguments.input == STANDARD_STREAM else Path(arguments.input).name
     predictions = refused = 0
     with ExitStack() as opened:

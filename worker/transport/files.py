@@ -6,9 +6,8 @@ of the input was reached, or not at all.
 
 import base64
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +19,7 @@ from worker.messages import DeadLetter
 from worker.ports import Clock, Record
 
 STANDARD_STREAM = "-"
+READ_BYTES = 1 << 20
 
 
 @contextmanager
@@ -51,25 +51,43 @@ def open_output(path: str) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if not Path(path).parent.is_dir():
-        raise TransportError(f"{path} cannot be written: its directory does not exist. Create it first.")
-    with open_whole(Path(path)) as file:
-        yield file
+    if Path(path).is_dir() or not Path(path).parent.is_dir():
+        raise TransportError(f"{path} cannot be written. Name a file in a directory that exists.")
+    try:
+        with open_whole(Path(path)) as file:
+            yield file
+    except OSError as error:
+        raise TransportError(f"{path} cannot be written: {error.strerror}. Name another file.") from error
 
 
-def read_slices(file: Iterable[bytes], *, topic: str, slice_records: int, clock: Clock) -> Iterator[list[Record]]:
-    """Reads records, a slice at a time. Blank lines are records too: they are refused, not lost.
+def read_slices(file: BinaryIO, *, topic: str, slice_records: int, clock: Clock) -> Iterator[list[Record]]:
+    """Reads records, a slice at a time, and does not wait for a full slice when a pipe holds less.
+
+    Blank lines are records too: they are refused, not lost.
 
     Args:
-        file: lines.
+        file: a buffered binary file.
         topic: named in the records' positions.
         slice_records: most records in a slice.
         clock: gives the records' timestamp.
     """
-    lines = enumerate(file)
-    while part := list(islice(lines, slice_records)):
-        now_ms = clock.now_ms()
-        yield [Record(topic, 0, number, now_ms, None, line.rstrip(b"\r\n"), []) for number, line in part]
+    number = 0
+    for lines in _read_lines(file):
+        for start in range(0, len(lines), slice_records):
+            part = lines[start : start + slice_records]
+            now_ms = clock.now_ms()
+            yield [Record(topic, 0, number + n, now_ms, None, line.rstrip(b"\r"), []) for n, line in enumerate(part)]
+            number += len(part)
+
+
+def _read_lines(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The lines of one read at a time, without their ends: whatever a pipe holds, at once."""
+    rest = b""
+    while chunk := file.read1(READ_BYTES):  # type: ignore[attr-defined]
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield lines
+    if rest:
+        yield [rest]
 
 
 def encode_refusal(record: Record, error: RecordError, *, group_id: str) -> bytes:

@@ -6,11 +6,12 @@ jump over a gap in silence.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
@@ -36,7 +37,9 @@ from worker.transport.kafka_properties import kafka_properties
 from worker.transport.terms import (
     BATCH_BYTES,
     BOOTSTRAP_SECONDS,
+    DEFAULT_RECORD_LIMIT_BYTES,
     END_SECONDS,
+    HEARTBEAT_MS,
     LINGER_MS,
     MAX_POLL_SECONDS,
     MAX_REQUEST_BYTES,
@@ -47,6 +50,10 @@ from worker.transport.terms import (
     Start,
     require_topic,
 )
+
+FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
+LAG_SECONDS = 1
+"""A report is not worth a longer halt of the polling."""
 
 
 class KafkaSource:
@@ -81,6 +88,7 @@ class KafkaSource:
         """
         self._start = start
         self._offset_gap = offset_gap
+        self._started: dict[TopicPartition, int] = {}
         self._consumer = connect(
             KafkaConsumer,
             client,
@@ -92,7 +100,7 @@ class KafkaSource:
             allow_auto_create_topics=False,
             partition_assignment_strategy=[CooperativeStickyAssignor()],
             session_timeout_ms=int(session_timeout_seconds * 1000),
-            heartbeat_interval_ms=int(session_timeout_seconds * 1000 / 3),
+            heartbeat_interval_ms=HEARTBEAT_MS,
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
         )
         require_topic(self._consumer.partitions_for_topic(topic), topic)
@@ -102,25 +110,44 @@ class KafkaSource:
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         try:
-            polled = self._consumer.poll(timeout_ms=int(timeout_seconds * 1000), max_records=max_records)
-        except NoOffsetForPartitionError as error:
-            self._seek_to_start(error.args[0])
-            return []
-        except OffsetOutOfRangeError as error:
-            self._handle_gap(error)
-            return []
+            polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
         except FencedInstanceIdError as error:
             raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"])) from error
         except KafkaError as error:
             raise transport_error("reading failed", error) from error
-        if not self._ownership.joined and self._consumer.group_metadata().state == MemberState.STABLE:
-            # The client does not tell its listener about a first assignment that is empty.
-            self._ownership.grant([])
+        self._check_membership()
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
             for records in polled.values()
             for r in records
         ]
+
+    def _poll(self, *, max_records: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
+        try:
+            polled: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(timeout_ms, max_records=max_records)
+        except NoOffsetForPartitionError as error:
+            self._seek_to_start(error.args[0])
+            return {}
+        except OffsetOutOfRangeError as error:
+            self._handle_gap(error)
+            return {}
+        return polled
+
+    def _check_membership(self) -> None:
+        """Finds out what the client knows of the group and does not tell.
+
+        Raises:
+            FencedError: another member has our name. The heartbeat noticed, and stopped without a word.
+        """
+        coordinator = self._consumer._coordinator
+        with coordinator._lock:
+            is_member = coordinator.state == MemberState.STABLE and coordinator._join_task is None
+            is_fenced = is_member and not coordinator._heartbeat_enabled
+        if is_fenced:
+            raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"]))
+        if is_member and not self._ownership.joined:
+            # The listener does not hear of a first assignment that is empty.
+            self._ownership.grant([])
 
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""
@@ -142,30 +169,33 @@ class KafkaSource:
                 # Read with require_stable: an offset that an open transaction may still change is not an answer.
                 committed = self._consumer.committed(partition, timeout_ms=MAX_POLL_SECONDS * 1000)
                 if committed is None:
+                    # Nothing was committed yet. The log's end may have moved since: what was polled lies before it.
                     self._seek_to_start([partition])
                 else:
                     self._consumer.seek(partition, committed)
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
 
-    def lag(self) -> int:
+    def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
-        partitions = list(self._consumer.assignment())
-        if not partitions:
-            return 0
         try:
-            ends = self._consumer.end_offsets(partitions, timeout_ms=REQUEST_SECONDS * 1000)
-            return sum(max(0, ends[partition] - self._position(partition)) for partition in partitions)
+            ends = self._consumer.end_offsets(list(self._consumer.assignment()), timeout_ms=LAG_SECONDS * 1000)
+            known = {partition: self._known_offset(partition, committed) for partition in ends}
         except KafkaError as error:
             raise transport_error("the lag cannot be read", error) from error
+        return sum(max(0, ends[partition] - offset) for partition, offset in known.items() if offset is not None)
 
-    def _position(self, partition: TopicPartition) -> int:
+    def _known_offset(self, partition: TopicPartition, committed: Offsets) -> int | None:
+        offset = committed.get((partition.topic, partition.partition))
+        if offset is not None:
+            return offset
         try:
-            position: int = self._consumer.position(partition, timeout_ms=REQUEST_SECONDS * 1000)
+            # None while the group's offsets cannot be read, as when a dead worker's transaction is still open.
+            position: int | None = self._consumer.position(partition, timeout_ms=0)
         except NoOffsetForPartitionError:
             # Asked between the join and the first poll.
             self._seek_to_start([partition])
-            position = self._consumer.position(partition, timeout_ms=REQUEST_SECONDS * 1000)
+            position = self._started[partition]
         return position
 
     def group_metadata(self) -> ConsumerGroupMetadata:
@@ -176,12 +206,18 @@ class KafkaSource:
         """Implements `worker.ports.Source`."""
         self._consumer.close(autocommit=False, timeout_ms=END_SECONDS * 1000)
 
-    def _seek_to_start(self, partitions: Any) -> None:
-        seek = self._consumer.seek_to_beginning if self._start == "earliest" else self._consumer.seek_to_end
-        seek(*partitions)
+    def _seek_to_start(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            if partition not in self._started:
+                ask = self._consumer.beginning_offsets if self._start == "earliest" else self._consumer.end_offsets
+                self._started |= ask([partition], timeout_ms=REQUEST_SECONDS * 1000)
+            self._consumer.seek(partition, self._started[partition])
 
     def _handle_gap(self, error: OffsetOutOfRangeError) -> None:
         for partition, offset in error.args[0].items():
+            [end] = self._consumer.end_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000).values()
+            if offset > end:
+                raise terms.beyond_end(partition.topic, partition.partition, offset=offset, end=end) from error
             if self._offset_gap == "stop":
                 raise terms.gap(partition.topic, partition.partition, offset=offset) from error
             where = f"{partition.topic}-{partition.partition}"
@@ -223,6 +259,16 @@ class KafkaSink:
         """Implements `worker.ports.Sink`."""
         return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
 
+    def record_limit_bytes(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
+        try:
+            with connect(KafkaAdminClient, self._client) as admin:
+                found = admin.describe_configs([ConfigResource("TOPIC", topic)], config_filter="all")
+        except KafkaError as error:
+            logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
+            return DEFAULT_RECORD_LIMIT_BYTES
+        return int(found["topic"][topic]["max.message.bytes"]["value"])
+
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
 
@@ -243,13 +289,13 @@ class KafkaSink:
             with claim():
                 transactions.send_offsets(producer, _to_kafka(offsets), group, deadline)  # 3
             transactions.commit(producer, deadline)  # 4
-        except (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError) as error:
+        except FENCED as error:
             self._end()
             raise terms.fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             self._abort(producer)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
-        except DeliveryError:
+        except BaseException:
             self._abort(producer)
             raise
 
@@ -279,6 +325,9 @@ class KafkaSink:
         transactions.tolerate_refused_coordinator(producer)
         try:
             producer.init_transactions()
+        except FENCED as error:
+            transactions.end_producer(producer, timeout_seconds=END_SECONDS)
+            raise terms.fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             transactions.end_producer(producer, timeout_seconds=END_SECONDS)
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
@@ -287,10 +336,15 @@ class KafkaSink:
     def _abort(self, producer: KafkaProducer) -> None:
         try:
             transactions.abort(producer, Deadline(self._deadline_seconds))
+        except FENCED as error:
+            self._end()
+            raise terms.fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
         # After a failed send its sequence numbers have a hole: the broker would refuse the next transaction as well.
         self._end()
+        # Built now, because it settles what is still open: until then the committed offsets cannot be read.
+        self._producer = self._build_producer()
 
     def _end(self) -> None:
         if self._producer is not None:
@@ -317,15 +371,25 @@ class KafkaFeed:
             max_block_ms=REQUEST_SECONDS * 1000,
             allow_auto_create_topics=False,
         )
-        self._failures: list[Exception] = []
+        self._failure: Exception | None = None
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
         require_topic(find_partitions(self._producer, topic), topic)
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
-        """Queues a record; a failure is raised by the next `flush`."""
-        self._producer.send(topic, value, key=key).add_errback(self._failures.append)
+        """Queues a record; a failure is raised by the next `flush`.
+
+        Raises:
+            TransportError: it cannot be queued.
+        """
+        try:
+            self._producer.send(topic, value, key=key).add_errback(self._failed)
+        except KafkaError as error:
+            raise transport_error(f"a record for {topic} cannot be sent", error) from error
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = self._failure or error
 
     def flush(self, *, timeout_seconds: float) -> None:
         """Waits until everything that was sent is confirmed.
@@ -336,10 +400,10 @@ class KafkaFeed:
         try:
             self._producer.flush(timeout=timeout_seconds)
         except KafkaTimeoutError as error:
-            self._failures.append(error)
-        if self._failures:
-            first, self._failures = self._failures[0], []
-            raise TransportError(f"a record was not confirmed: {describe(first)}")
+            self._failed(error)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise TransportError(f"a record was not confirmed: {describe(failure)}")
 
     def close(self) -> None:
         """Ends the connection; what was not flushed may be lost."""

@@ -12,6 +12,8 @@ from worker.messages import Headers
 from worker.ownership import Ownership
 from worker.ports import Claim, Offsets, Output, Partition, Record
 
+DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
+
 
 class MemoryBroker:
     """Topics, committed offsets and the faults to inject."""
@@ -24,6 +26,8 @@ class MemoryBroker:
         self.topics = topics
         self.logs: dict[Partition, list[Record]] = defaultdict(list)
         self.committed: dict[Partition, int] = {}
+        self.limits: dict[str, int] = {}
+        """Topic -> most bytes of a record, where it is not the usual."""
         self.failures: list[str] = []
         """Steps at which the next deliveries fail, first come first. ``send``, ``offsets`` and ``commit`` abort;
         ``answer`` commits and loses the broker's answer; ``""`` succeeds."""
@@ -92,9 +96,9 @@ class MemorySource:
         for partition in self._positions:
             self._positions[partition] = self._broker.committed.get(partition, 0)
 
-    def lag(self) -> int:
+    def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
-        return sum(len(self._broker.logs[p]) - self._broker.committed.get(p, 0) for p in self._positions)
+        return sum(len(self._broker.logs[p]) - committed.get(p, self._positions[p]) for p in self._positions)
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
@@ -113,13 +117,21 @@ class MemorySink:
         except KeyError:
             raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another.") from None
 
+    def record_limit_bytes(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`."""
+        return self._broker.limits.get(topic, DEFAULT_RECORD_LIMIT_BYTES)
+
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`."""
         failure = self._broker.failures.pop(0) if self._broker.failures else ""
         if failure in ("send", "offsets", "commit"):
             raise DeliveryError(f"the broker failed at {failure}")
         with claim():
-            pass
+            self._commit(outputs, offsets)
+        if failure == "answer":
+            raise DeliveryError("the broker committed, but its answer was lost")
+
+    def _commit(self, outputs: Sequence[Output], offsets: Offsets) -> None:
         for output in outputs:
             self._broker.append(
                 output.topic,
@@ -130,8 +142,6 @@ class MemorySink:
                 timestamp_ms=output.timestamp_ms,
             )
         self._broker.committed.update(offsets)
-        if failure == "answer":
-            raise DeliveryError("the broker committed, but its answer was lost")
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""

@@ -18,7 +18,12 @@ LINGER_MS = 20
 BATCH_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Above any sensible topic limit: the broker judges the size of a record, not the client."""
+DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
+"""``max.message.bytes`` of a topic that was created without."""
 MAX_POLL_SECONDS = 30
+HEARTBEAT_MS = 500
+"""A member learns of a rebalance with its next heartbeat: at a third of the session, two workers that start together
+wait seconds for each other."""
 END_SECONDS = 2
 
 
@@ -54,6 +59,14 @@ def gap(topic: str, partition: int, *, offset: int) -> OffsetGapError:
     return OffsetGapError(
         f"{topic}-{partition} no longer holds offset {offset}: retention removed records before they were scored. "
         "Lengthen the topic's retention; LIMELIGHT_OFFSET_GAP=skip goes on with the oldest record left."
+    )
+
+
+def beyond_end(topic: str, partition: int, *, offset: int, end: int) -> OffsetGapError:
+    """The group is ahead of the log. Reading on anywhere would answer records twice or never."""
+    return OffsetGapError(
+        f"the group's offset {offset} of {topic}-{partition} lies behind the log's end {end}: the topic was made "
+        "anew or truncated. Reset the group's offsets on purpose, or give LIMELIGHT_GROUP_ID a new name."
     )
 
 

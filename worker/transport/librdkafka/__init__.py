@@ -9,7 +9,7 @@ looks committed offsets up by itself;  `source`: a partition starts paused and i
 a lookup that fails at the wrong
 moment leaves its partition unread
 waits for a whole batch                `source`: one record is waited for, the others are taken as they are there
-answers a query for offsets only       `source`: a second connection asks
+answers a query for offsets only       `lookup`: a second connection asks
 after a fetch that waits
 exceeds the timeout of                 `transactions`: the call gets a thread, which is left behind at the deadline
 ``send_offsets_to_transaction``

@@ -4,6 +4,7 @@ import logging
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
@@ -12,6 +13,8 @@ from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_
 
 RECONNECT_MAX_MS = 1000
 """By default the pauses between attempts to connect grow to 10 s: a broker that is back would be noticed that late."""
+EXISTING_TOPIC = "__consumer_offsets"
+"""Asked for to see whether a broker answers; whether it shows us this topic does not matter."""
 PERMANENT = frozenset(
     {
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -65,7 +68,7 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
     except KafkaException as error:
         raise SettingsError(f"librdkafka refuses its properties: {describe(error)}.") from error
     try:
-        built.cluster_id(timeout=BOOTSTRAP_SECONDS)
+        built.list_topics(EXISTING_TOPIC, timeout=BOOTSTRAP_SECONDS)
     except KafkaException as error:
         built.poll(0)  # tells `note` what went wrong
         if isinstance(built, Consumer):
@@ -75,6 +78,18 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
         servers = client.connection["bootstrap.servers"]
         raise terms.unreachable(servers, within_seconds=BOOTSTRAP_SECONDS, reason=reasons[0]) from error
     return built
+
+
+def find_record_limit(client: ClientProperties, topic: str) -> int:
+    """The topic's ``max.message.bytes``.
+
+    Raises:
+        KafkaException: it cannot be seen.
+    """
+    admin = AdminClient(client.for_role("P", {}))
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    configs = admin.describe_configs([resource], request_timeout=REQUEST_SECONDS)[resource].result()
+    return int(configs["max.message.bytes"].value)
 
 
 def find_partitions(client: Consumer | Producer, topic: str) -> set[int] | None:

@@ -12,10 +12,11 @@ from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka import transactions
-from worker.transport.librdkafka.client import code_of, connect, describe, find_partitions
+from worker.transport.librdkafka.client import code_of, connect, describe, find_partitions, find_record_limit
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import (
     BATCH_BYTES,
+    DEFAULT_RECORD_LIMIT_BYTES,
     LINGER_MS,
     MAX_REQUEST_BYTES,
     REQUEST_SECONDS,
@@ -63,11 +64,20 @@ class LibrdkafkaSink:
         self._group = group
         self._transaction_timeout_seconds = transaction_timeout_seconds
         self._deadline_seconds = deadline_seconds
-        self._producer: Producer | None = self._build_producer()
+        self._producer: Producer | None = None
+        self._ready_producer()
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
         return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
+
+    def record_limit_bytes(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
+        try:
+            return find_record_limit(self._client, topic)
+        except KafkaException as error:
+            logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
+            return DEFAULT_RECORD_LIMIT_BYTES
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
@@ -90,12 +100,10 @@ class LibrdkafkaSink:
                 transactions.send_offsets(producer, offsets, group, deadline)  # 3
             transactions.commit(producer, deadline)  # 4
         except KafkaException as error:
-            if code_of(error) in FENCED:
-                self._end()
-                raise terms.fenced("transactional id", self._transactional_id) from error
+            self._check_fenced(error)
             self._give_up(can_abort=error.args[0].txn_requires_abort())
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
-        except DeliveryError:
+        except BaseException:
             self._give_up(can_abort=True)
             raise
 
@@ -126,6 +134,7 @@ class LibrdkafkaSink:
         try:
             producer.init_transactions(self._deadline_seconds)
         except KafkaException as error:
+            self._check_fenced(error)
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
         return producer
 
@@ -135,10 +144,17 @@ class LibrdkafkaSink:
             try:
                 transactions.abort(self._ready_producer(), Deadline(self._deadline_seconds))
             except KafkaException as error:
+                self._check_fenced(error)
                 logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
         self._end()
         # Built now, because it settles what is still open: until then the committed offsets cannot be read.
         self._producer = self._build_producer()
+
+    def _check_fenced(self, error: KafkaException) -> None:
+        """Raises `FencedError` if that is what `error` says, after the producer was ended."""
+        if code_of(error) in FENCED:
+            self._end()
+            raise terms.fenced("transactional id", self._transactional_id) from error
 
     def _end(self) -> None:
         if self._producer is not None:

@@ -15,26 +15,28 @@ sought to where we know it begins; until then it is paused, and what still comes
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import BrokerUnreachableError, LimelightError, TransportError
+from worker.errors import LimelightError, TransportError
 from worker.messages import Headers
 from worker.ownership import Ownership
-from worker.ports import Partition, Record
+from worker.ports import Offsets, Partition, Record
 from worker.transport import terms
-from worker.transport.librdkafka.client import code_of, connect, describe, find_partitions, log, transport_error
+from worker.transport.deadline import Deadline
+from worker.transport.librdkafka.client import code_of, connect, describe, log, transport_error
+from worker.transport.librdkafka.lookup import OffsetLookup
 from worker.transport.librdkafka.properties import ClientProperties
-from worker.transport.terms import MAX_POLL_SECONDS, REQUEST_SECONDS, OffsetGap, Start, require_topic
+from worker.transport.terms import MAX_POLL_SECONDS, OffsetGap, Start
 
-LOOKUP_SECONDS = 2.0
-"""How long a poll may wait for committed offsets, which an open transaction can hold back: shorter than a revocation
-may take."""
 QUEUE_KILOBYTES = 8 * 1024
 """Fetched ahead at most. The library's 64 MiB would be thrown away, and fetched again, by every pause."""
 QUEUE_BACKOFF_MS = 20
 """How long a full queue rests. The library's second would cap the throughput at one queue a second."""
-NO_OFFSET = -1001
-"""Of a partition for which the group has committed nothing."""
+FETCH_WAIT_MS = 100
+"""How long a fetch waits where nothing is left to read. A seek waits as long, for the fetch that is under way: with the
+library's 500 ms every abort and every rebalance would cost half a second."""
+STEP_SECONDS = 0.05
+"""After so long a poll looks whether the group has given it partitions, which have to be placed."""
 NOT_NOW = frozenset({KafkaError._TIMED_OUT, KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._OUTDATED})
 """Codes of a lookup or a seek that the next poll repeats: a transaction is open, or the fetcher is still starting."""
 FENCED = str(KafkaError(KafkaError.FENCED_INSTANCE_ID).str())
@@ -73,48 +75,57 @@ class LibrdkafkaSource:
         """
         self._instance = instance
         self._begin = OFFSET_BEGINNING if start == "earliest" else OFFSET_END
+        self._offset_gap = offset_gap
+        self._started: dict[Partition, int] = {}
+        """Where partitions began for which nothing was committed: the log's end moves on, a rewind must not."""
         self._ownership = ownership
         self._positions: dict[Partition, int | None] = {}
         """Next offset of every partition that is ours; None while it has no place."""
         self._paused = False
-        reading = {"group.id": group_id, "isolation.level": "read_committed", "enable.auto.commit": False}
-        member = {
+        properties = {
+            "group.id": group_id,
             "group.instance.id": instance,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": int(session_timeout_seconds * 1000),
             "heartbeat.interval.ms": int(session_timeout_seconds * 1000 / 3),
             "max.poll.interval.ms": int(max(MAX_POLL_SECONDS, session_timeout_seconds) * 1000),
-            # Every partition begins at an offset that exists or is wanted, so this is about gaps only.
-            "auto.offset.reset": "error" if offset_gap == "stop" else "earliest",
+            "auto.offset.reset": "error",
             "queued.max.messages.kbytes": QUEUE_KILOBYTES,
             "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
             # The marks that end transactions take offsets too: only this tells that nothing stands behind them.
             "enable.partition.eof": True,
         }
-        self._consumer = connect(Consumer, "C", client, reading | member)
+        self._lookup = OffsetLookup(client, group_id=group_id)
         try:
-            # Asks for offsets: on the member's own connection a question waits behind a fetch, 500 ms on an idle topic.
-            self._observer = connect(Consumer, "C", client, reading)
+            self._lookup.require(topic)
+            self._consumer = connect(Consumer, "C", client, properties)
         except LimelightError:
-            self._consumer.close()
-            raise
-        try:
-            require_topic(find_partitions(self._observer, topic), topic)
-        except LimelightError:
-            self.close()
+            self._lookup.close()
             raise
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         try:
-            self._place()
-            messages = self._consumer.consume(1, timeout_seconds)
+            messages = self._wait(timeout_seconds)
             if messages and max_records > 1:
                 messages += self._consumer.consume(max_records - 1, 0)
+            return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
-        return [record for message in messages if (record := self._accept(message)) is not None]
+
+    def _wait(self, timeout_seconds: float) -> list[Message]:
+        """Waits for one message: for more of them, the library would wait until the time is over."""
+        deadline = Deadline(timeout_seconds)
+        while True:
+            self._place()
+            remaining_seconds = deadline.remaining_seconds()
+            messages = self._consumer.consume(1, min(STEP_SECONDS, remaining_seconds))
+            if messages or remaining_seconds <= STEP_SECONDS:
+                return messages
 
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""
@@ -131,6 +142,9 @@ class LibrdkafkaSource:
         if self._paused:
             self._paused = False
             self._consumer.resume(self._placed())
+            for partition, position in self._positions.items():
+                if position is not None:
+                    self._seek(partition, position)
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Polls return nothing until no transaction is pending on the partitions."""
@@ -141,19 +155,15 @@ class LibrdkafkaSource:
         except KafkaException as error:
             raise transport_error("the committed offsets cannot be read", error) from error
 
-    def lag(self) -> int:
+    def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
         try:
             self._place()
-            ends = self._find_offsets(list(self._positions), OFFSET_END)
+            ends = self._lookup.logged(list(self._positions), OFFSET_END)
         except KafkaException as error:
             raise transport_error("the lag cannot be read", error) from error
-        behind = 0
-        for partition, position in self._positions.items():
-            if position is None:
-                raise BrokerUnreachableError("the lag cannot be read: the committed offsets are not known yet")
-            behind += max(0, ends[partition] - position)
-        return behind
+        known = {partition: committed.get(partition, position) for partition, position in self._positions.items()}
+        return sum(max(0, ends[partition] - offset) for partition, offset in known.items() if offset is not None)
 
     def group_metadata(self) -> Any:
         """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
@@ -162,7 +172,7 @@ class LibrdkafkaSource:
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
         self._consumer.close()
-        self._observer.close()
+        self._lookup.close()
 
     def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         """Takes partitions without reading them: any position would do, and the end is always there."""
@@ -192,30 +202,23 @@ class LibrdkafkaSource:
         if not waiting:
             return
         try:
-            offsets = self._find_committed(waiting)
-            if unread := [partition for partition in waiting if partition not in offsets]:
-                offsets |= self._find_offsets(unread, self._begin)
-            for partition, offset in offsets.items():
-                self._consumer.seek(TopicPartition(*partition, offset))
-                self._positions[partition] = offset
+            committed = self._lookup.committed(waiting)
+            unread = [each for each in waiting if each not in committed and each not in self._started]
+            self._started |= self._lookup.logged(unread, self._begin)
+            for partition in waiting:
+                offset = committed[partition] if partition in committed else self._started[partition]
                 if not self._paused:
                     self._consumer.resume([TopicPartition(*partition)])
+                self._seek(partition, offset)
         except KafkaException as error:
             if code_of(error) not in NOT_NOW:
                 raise
             log.warning("partitions wait for their committed offsets: %s", describe(error))
 
-    def _find_committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Committed offsets, where there are any. One that an open transaction may change counts as not answered."""
-        found = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=LOOKUP_SECONDS)
-        return {partition: offset for partition, offset in _offsets(found).items() if offset != NO_OFFSET}
-
-    def _find_offsets(self, partitions: Sequence[Partition], which: int) -> dict[Partition, int]:
-        """First or ``read_committed`` end offsets."""
-        if not partitions:
-            return {}
-        asked = [TopicPartition(*partition, which) for partition in partitions]
-        return _offsets(self._observer.offsets_for_times(asked, timeout=REQUEST_SECONDS))
+    def _seek(self, partition: Partition, offset: int) -> None:
+        """Goes on at `offset`. Unlike a resume alone, a seek wakes the fetcher, which sleeps for up to a second."""
+        self._consumer.seek(TopicPartition(*partition, offset))
+        self._positions[partition] = offset
 
     def _placed(self) -> list[TopicPartition]:
         return [TopicPartition(*partition) for partition, position in self._positions.items() if position is not None]
@@ -241,16 +244,31 @@ class LibrdkafkaSource:
         match error.code():
             case KafkaError._PARTITION_EOF if position is not None:
                 self._positions[home] = max(position, offset)
-            case KafkaError._PARTITION_EOF:
-                pass
             case KafkaError._AUTO_OFFSET_RESET if home in self._positions:
-                raise terms.gap(*home, offset=offset if position is None else position)
-            case KafkaError._AUTO_OFFSET_RESET:
+                self._handle_gap(home, offset if position is None else position)
+            case KafkaError._PARTITION_EOF | KafkaError._AUTO_OFFSET_RESET:
                 pass
             case KafkaError._MAX_POLL_EXCEEDED:
                 log.warning("left the group: %s", describe(error))
             case _:
                 raise self._failure(error)
+
+    def _handle_gap(self, home: Partition, offset: int) -> None:
+        """
+        Raises:
+            OffsetGapError: it is not to be skipped, or the log ends before it.
+        """
+        end = self._lookup.logged([home], OFFSET_END)[home]
+        if offset > end:
+            raise terms.beyond_end(*home, offset=offset, end=end)
+        if self._offset_gap == "stop":
+            raise terms.gap(*home, offset=offset)
+        log.warning("%s-%d: offset %d is gone, going on with the oldest left", *home, offset)
+        # After this error the fetcher of the partition takes no seek: it has to be started again.
+        self._consumer.incremental_unassign([TopicPartition(*home)])
+        oldest = self._lookup.logged([home], OFFSET_BEGINNING)[home]
+        self._consumer.incremental_assign([TopicPartition(*home, oldest)])
+        self._positions[home] = oldest
 
     def _failure(self, error: KafkaException | KafkaError) -> TransportError:
         if FENCED in describe(error):
@@ -260,17 +278,6 @@ class LibrdkafkaSource:
 
 def _homes(partitions: list[TopicPartition]) -> list[Partition]:
     return [(partition.topic, partition.partition) for partition in partitions]
-
-
-def _offsets(answered: list[TopicPartition]) -> dict[Partition, int]:
-    """
-    Raises:
-        KafkaException: a partition has an error in place of an offset.
-    """
-    for each in answered:
-        if each.error is not None:
-            raise KafkaException(each.error)
-    return {(each.topic, each.partition): each.offset for each in answered}
 
 
 def _headers(message: Any) -> Headers:
