@@ -26,7 +26,7 @@ from worker.transport.deadline import Deadline
 from worker.transport.librdkafka.client import code_of, connect, describe, log, transport_error
 from worker.transport.librdkafka.lookup import OffsetLookup
 from worker.transport.librdkafka.properties import ClientProperties
-from worker.transport.terms import MAX_POLL_SECONDS, OffsetGap, Start
+from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, OffsetGap, Start
 
 QUEUE_KILOBYTES = 8 * 1024
 """Fetched ahead at most. The library's 64 MiB would be thrown away, and fetched again, by every pause."""
@@ -35,6 +35,12 @@ QUEUE_BACKOFF_MS = 20
 FETCH_WAIT_MS = 100
 """How long a fetch waits where nothing is left to read. A seek waits as long, for the fetch that is under way: with the
 library's 500 ms every abort and every rebalance would cost half a second."""
+LOOKUP_SECONDS = 2.0
+"""How long a poll waits for committed offsets, which an open transaction holds back: shorter than a revocation may
+take."""
+BRIEF_SECONDS = 0.2
+PAUSE_SECONDS = 1.0
+"""The same where other partitions can be read meanwhile, and how long they are read before the next attempt."""
 STEP_SECONDS = 0.05
 """After so long a poll looks whether the group has given it partitions, which have to be placed."""
 NOT_NOW = frozenset({KafkaError._TIMED_OUT, KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._OUTDATED})
@@ -81,6 +87,7 @@ class LibrdkafkaSource:
         self._ownership = ownership
         self._positions: dict[Partition, int | None] = {}
         """Next offset of every partition that is ours; None while it has no place."""
+        self._lookup_pause = Deadline(0)
         self._paused = False
         properties = {
             "group.id": group_id,
@@ -89,7 +96,7 @@ class LibrdkafkaSource:
             "enable.auto.commit": False,
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": int(session_timeout_seconds * 1000),
-            "heartbeat.interval.ms": int(session_timeout_seconds * 1000 / 3),
+            "heartbeat.interval.ms": HEARTBEAT_MS,
             "max.poll.interval.ms": int(max(MAX_POLL_SECONDS, session_timeout_seconds) * 1000),
             "auto.offset.reset": "error",
             "queued.max.messages.kbytes": QUEUE_KILOBYTES,
@@ -199,10 +206,11 @@ class LibrdkafkaSource:
     def _place(self) -> None:
         """Seeks the partitions without a place to their committed offset, or to the start, if that is known now."""
         waiting = [partition for partition, position in self._positions.items() if position is None]
-        if not waiting:
+        if not waiting or self._lookup_pause.remaining_seconds():
             return
+        alone = len(waiting) == len(self._positions)
         try:
-            committed = self._lookup.committed(waiting)
+            committed = self._lookup.committed(waiting, timeout_seconds=LOOKUP_SECONDS if alone else BRIEF_SECONDS)
             unread = [each for each in waiting if each not in committed and each not in self._started]
             self._started |= self._lookup.logged(unread, self._begin)
             for partition in waiting:
@@ -214,6 +222,7 @@ class LibrdkafkaSource:
             if code_of(error) not in NOT_NOW:
                 raise
             log.warning("partitions wait for their committed offsets: %s", describe(error))
+            self._lookup_pause = Deadline(0 if alone else PAUSE_SECONDS)
 
     def _seek(self, partition: Partition, offset: int) -> None:
         """Goes on at `offset`. Unlike a resume alone, a seek wakes the fetcher, which sleeps for up to a second."""
