@@ -39,6 +39,7 @@ class ChildProcess:
         name: str,
         output: Path,
         environment: Mapping[str, str] | None = None,
+        inherited: Mapping[str, str] | None = None,
         grace_seconds: float = 10.0,
     ) -> None:
         """Starts the program.
@@ -48,7 +49,8 @@ class ChildProcess:
             name: how messages call it.
             output: file that takes its stdout and stderr; appended to. Its stdin is a pipe that stays empty, and ends
                 when we do.
-            environment: variables in addition to ours.
+            environment: variables in addition to the inherited ones.
+            inherited: by default all of ours.
             grace_seconds: time that `stop` leaves between SIGTERM and SIGKILL.
         """
         self.name = name
@@ -63,7 +65,7 @@ class ChildProcess:
                 stdin=subprocess.PIPE,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**(os.environ if inherited is None else inherited), **(environment or {})},
                 start_new_session=True,
             )
             try:

@@ -49,6 +49,23 @@ def test_a_service_may_not_end_before_it_is_stopped(tmp_path: Path, wait_for: Wa
         crew.check()
 
 
+def test_settings_of_the_users_own_workers_do_not_reach_a_child(
+    tmp_path: Path, wait_for: WaitFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "show_settings.py").write_text(
+        "import os\nprint(sorted(name for name in os.environ if name.startswith('LIMELIGHT_')))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name in ("LIMELIGHT_FIELDS", "LIMELIGHT_GROUP_ID", "LIMELIGHT_CACHE_DIR"):
+        monkeypatch.setenv(name, "the user's")
+    with Crew(tmp_path) as crew:
+        job = crew.start_job("job", ["show_settings"])
+        service = crew.start_service("service", ["show_settings"], {"LIMELIGHT_GROUP_ID": "the demo's"})
+        wait_for(lambda: job.status is not None and service.status is not None)
+        assert job.tail() == "['LIMELIGHT_CACHE_DIR']"
+        assert service.tail() == "['LIMELIGHT_CACHE_DIR', 'LIMELIGHT_GROUP_ID']"
+
+
 def test_leaving_ends_all(tmp_path: Path) -> None:
     server = ["http.server", "--bind", "127.0.0.1", "0"]
     with Crew(tmp_path) as crew:

@@ -1,5 +1,6 @@
 """The programs that a demo runs, and what it means when one of them ends."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,10 @@ from deploy.local.demo.errors import ChildFailedError
 from deploy.local.processes import ChildProcess, stop_all
 
 ERROR = "error: "
+SETTINGS = "LIMELIGHT_"
+"""How the names of the worker's settings begin."""
+CACHE_DIR = "LIMELIGHT_CACHE_DIR"
+"""No worker's setting: where the broker's jars are."""
 
 
 class Crew:
@@ -67,6 +72,7 @@ class Crew:
             name=name,
             output=self._directory / f"{name}.log",
             environment=environment,
+            inherited=without_settings(os.environ),
         )
 
     def __enter__(self) -> Self:
@@ -76,6 +82,11 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are no worker's settings: what the user set for their own workers must not steer the demo."""
+    return {name: value for name, value in environment.items() if not name.startswith(SETTINGS) or name == CACHE_DIR}
 
 
 def describe_failure(name: str, status: int | None, tail: str) -> str:
