@@ -3,7 +3,7 @@
 import threading
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -71,11 +71,10 @@ class Feeder:
         self._check()
 
     def _append_all(self, producer: KafkaProducer, stop: threading.Event) -> None:
-        start_seconds = time.monotonic()
+        pace = Pace(self._rate)
         turns = count()
         for record in self._records:
-            ahead_seconds = self.sent / self._rate - (time.monotonic() - start_seconds)
-            if (ahead_seconds > 0 and stop.wait(TICK_SECONDS)) or stop.is_set():
+            if pace.await_turn(self.sent, stop):
                 return
             self._check()
             number = next(turns) if record.key is None else zlib.crc32(record.key)
@@ -89,6 +88,22 @@ class Feeder:
     def _check(self) -> None:
         if self._failure is not None:
             raise TransportError(f"the broker did not take a record: {describe(self._failure)}") from self._failure
+
+
+class Pace:
+    """So many a second, counted from its making."""
+
+    def __init__(self, rate: float, *, now: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._now = now
+        self._start_seconds = now()
+
+    def await_turn(self, number: int, stop: threading.Event) -> bool:
+        """Returns when record `number`, counted from 0, is due, at most a tick late; True if `stop` was set before."""
+        while (ahead_seconds := self._start_seconds + number / self._rate - self._now()) > 0:
+            if stop.wait(max(ahead_seconds, TICK_SECONDS)):
+                return True
+        return stop.is_set()
 
 
 def append(producer: KafkaProducer, partition: TopicPartition, record: Outgoing) -> FutureRecordMetadata:
