@@ -74,12 +74,11 @@ def test_a_rate_is_kept(broker: str, topics: Topics) -> None:
     assert max(times) - min(times) >= 450
 
 
-def test_feeding_ends_when_it_is_asked_to(broker: str, topics: Topics) -> None:
+def test_feeding_ends_when_it_is_asked_to(broker: str, topics: Topics, wait_for: WaitFor) -> None:
     endless = iter(lambda: Outgoing(None, b"-", []), None)
     feeder = Feeder(broker, topics.events, partitions=1, records=endless, rate=100)
     with Background("feeding", feeder.run) as feeding:
-        while feeder.sent < 3:
-            feeding.check()
+        wait_for(lambda: feeder.sent >= 3 or feeding.is_done)
     assert feeding.is_done
     feeding.check()
 
@@ -101,12 +100,11 @@ def test_a_tail_hands_over_only_what_was_committed(broker: str, topics: Topics, 
     assert [record.value for record in read_back(broker, topics.predictions)] == [b"committed"]
 
 
-def test_a_missing_topic_is_named(broker: str) -> None:
+def test_a_missing_topic_is_named(broker: str, wait_for: WaitFor) -> None:
     with pytest.raises(TopicMissingError, match="no-such-topic"):
         list(read_back(broker, "no-such-topic"))
     with Background("reading", Tail(broker, {"no-such-topic": print}, at_once=True).run) as reading:
-        while not reading.is_done:
-            pass
+        wait_for(lambda: reading.is_done)
     with pytest.raises(TopicMissingError, match="no-such-topic"):
         reading.check()
 
