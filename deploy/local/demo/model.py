@@ -8,6 +8,7 @@ import msgspec
 
 from deploy.local.demo import programs
 from deploy.local.demo.errors import DemoError
+from deploy.local.demo.labels import check_labels
 from deploy.local.demo.material import GeneratedLines, file_lines
 from deploy.local.demo.run import Run
 from deploy.local.demo.stages import Stage
@@ -29,7 +30,11 @@ class _Exported(ExportFacts):
 
 
 def prepare_events(run: Run) -> Iterable[bytes]:
-    """The lines to stream: what is kept of the user's data, or generated messages."""
+    """The lines to stream: what is kept of the user's data, or generated messages.
+
+    Raises:
+        LimelightError: the data cannot be read, or the bundle does not know their labels.
+    """
     data = run.options.data
     if data is None:
         return GeneratedLines(
@@ -38,9 +43,12 @@ def prepare_events(run: Run) -> Iterable[bytes]:
             total=run.options.records,
         )
     heldout = run.directory / "heldout.jsonl"
+    bundle = run.options.bundle
     job = run.crew.start_job("split", programs.split(data, train=_train_file(run), heldout=heldout))
     stage = run.begin("data", f"keeping a fifth of {data.path} from training", child=job)
     run.finish(job)
+    if bundle is not None:
+        check_labels(heldout, source=data.path, bundle=bundle)
     with heldout.open("rb") as lines:
         stage.end(f"{sum(1 for _ in lines)} records of {data.path} are kept from training, to be streamed")
     # A number of records that was asked for can be more than there are.
