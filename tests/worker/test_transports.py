@@ -216,6 +216,15 @@ def test_a_gap_can_be_skipped_and_is_told(topic: Topic, caplog: pytest.LogCaptur
     assert told == ["WARNING"]
 
 
+@pytest.mark.parametrize("offset_gap", ["stop", "skip"])
+def test_a_group_ahead_of_the_log_stops_in_any_case(topic: Topic, offset_gap: str) -> None:
+    topic.fill(10)
+    topic.commit(50)
+
+    with pytest.raises(OffsetGapError, match="offset 50 .* behind the log's end 10"):
+        poll(topic, topic.source(offset_gap=offset_gap), at_least=1)
+
+
 def test_latest_begins_behind_what_is_there(topic: Topic) -> None:
     topic.fill(3)
     source = topic.source(start="latest")
@@ -223,6 +232,8 @@ def test_latest_begins_behind_what_is_there(topic: Topic) -> None:
     assert source.lag({}) == 0
 
     topic.fill(2)
+    assert offsets(poll(topic, source, at_least=2)) == [3, 4]
+    source.rewind()
     assert offsets(poll(topic, source, at_least=2)) == [3, 4]
 
 

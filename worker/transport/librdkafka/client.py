@@ -25,11 +25,8 @@ PERMANENT = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.UNSUPPORTED_VERSION,
         KafkaError._FATAL,
-        KafkaError._UNKNOWN_PARTITION,
-        KafkaError._UNKNOWN_TOPIC,
     }
 )
 """Codes of errors that stay until somebody acts."""

@@ -12,8 +12,6 @@ from worker.transport.librdkafka.client import connect, find_partitions
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import REQUEST_SECONDS, require_topic
 
-STABLE_SECONDS = 2.0
-"""How long to wait for committed offsets that an open transaction holds back: shorter than a revocation may take."""
 NO_OFFSET = -1001
 """Of a partition for which the group has committed nothing."""
 
@@ -37,14 +35,14 @@ class OffsetLookup:
         """Raises `TopicMissingError` unless the topic exists."""
         require_topic(find_partitions(self._consumer, topic), topic)
 
-    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+    def committed(self, partitions: Sequence[Partition], *, timeout_seconds: float) -> dict[Partition, int]:
         """Committed offsets, where there are any.
 
         Raises:
             KafkaException: not answered, or an open transaction may still change one of them.
         """
         asked = [TopicPartition(*partition) for partition in partitions]
-        found = _offsets(self._consumer.committed(asked, timeout=STABLE_SECONDS))
+        found = _offsets(self._consumer.committed(asked, timeout=timeout_seconds))
         return {partition: offset for partition, offset in found.items() if offset != NO_OFFSET}
 
     def logged(self, partitions: Sequence[Partition], which: int) -> dict[Partition, int]:
