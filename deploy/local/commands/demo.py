@@ -34,6 +34,7 @@ from deploy.local.demo.view.picture import draw_svg
 from deploy.local.demo.view.plain import PlainView
 from deploy.local.demo.view.report import draw_summary
 from deploy.local.demo.view.terminal import TerminalView
+from deploy.local.destination import writable_file
 from deploy.local.processes import interrupt_on_termination
 from deploy.local.scratch import scratch_directory
 from worker.files import write_file
@@ -85,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--text-field", metavar="F", help="its column with the text")
     parser.add_argument("--label-field", metavar="L", help="its column with the label")
-    parser.add_argument("--json", type=_file, metavar="FILE", help="write the summary there (with --once)")
-    parser.add_argument("--svg", type=_file, metavar="FILE", help="write the last view there, as a picture")
+    parser.add_argument("--json", type=writable_file, metavar="FILE", help="write the summary there (with --once)")
+    parser.add_argument("--svg", type=writable_file, metavar="FILE", help="write the last view there, as a picture")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -115,10 +116,10 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         if arguments.svg:
             _write(arguments.svg, draw_svg(scene).encode())
-    if arguments.json:
-        _write(arguments.json, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     console.print()
     console.print(draw_summary(summary))
+    if arguments.json:
+        _write(arguments.json, msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
     if findings := audit.describe_findings():
         raise DemoError("; ".join(findings) + ".")
     return 0
@@ -138,7 +139,9 @@ def _write(file: Path, content: bytes) -> None:
     try:
         write_file(file, content)
     except OSError as error:
-        raise DemoError(f"{file} cannot be written: {error.strerror}.") from error
+        raise DemoError(
+            f"{file} cannot be written: {error.strerror}. Make room or change its rights, or give another file."
+        ) from error
 
 
 def _read_options(arguments: argparse.Namespace) -> Options:
@@ -176,10 +179,3 @@ def _positive(kind: Callable[[str], float], most: float = math.inf) -> Callable[
         return value
 
     return number
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")
-    return path
