@@ -2,11 +2,14 @@
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from deploy.local.destination import writable_file
 from deploy.local.kafka.cluster import Cluster
+from deploy.local.kafka.ready_file import ReadyFile
 from deploy.local.processes import interrupt_on_termination
-from worker.files import write_file
 
 CHECK_SECONDS = 0.5
 HIGHEST_PORT = 65_535
@@ -14,6 +17,7 @@ HIGHEST_PORT = 65_535
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
+    parser.set_defaults(refuse=parser.error)
     parser.add_argument("--nodes", type=_positive, default=1, metavar="N", help="brokers to start (default: 1)")
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="keep the data here (default: temporary, removed at the end)"
@@ -31,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="broker property in place of ours; may be given again",
     )
     parser.add_argument(
-        "--ready-file", type=_file, metavar="FILE", help="write the bootstrap servers here once all brokers serve"
+        "--ready-file",
+        type=writable_file,
+        metavar="FILE",
+        help="write the bootstrap servers here once all brokers serve",
     )
 
 
@@ -41,7 +48,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         LimelightError: no Kafka can be had, or a broker did not come up, or ended.
     """
+    refuse: Callable[[str], Any] = arguments.refuse
+    if arguments.port is not None and arguments.port + arguments.nodes - 1 > HIGHEST_PORT:
+        refuse(f"--port {arguments.port} leaves no ports for {arguments.nodes} nodes: the highest is {HIGHEST_PORT}")
     interrupt_on_termination()
+    notice = None if arguments.ready_file is None else ReadyFile(arguments.ready_file)
     try:
         with Cluster.start(
             nodes=arguments.nodes,
@@ -49,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
             port=arguments.port,
             properties=dict(arguments.properties),
         ) as cluster:
-            if arguments.ready_file:
-                write_file(arguments.ready_file, f"{cluster.bootstrap_servers}\n".encode())
+            if notice:
+                notice.write(cluster.bootstrap_servers)
             print(f"bootstrap servers: {cluster.bootstrap_servers}", flush=True)
             while True:
                 cluster.check_alive()
@@ -58,9 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        # The file says "ready now"; it must not outlive the brokers.
-        if arguments.ready_file:
-            arguments.ready_file.unlink(missing_ok=True)
+        if notice:
+            notice.remove()
 
 
 def _positive(text: str) -> int:
@@ -73,13 +83,6 @@ def _port(text: str) -> int:
     if not 1 <= (value := int(text)) <= HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to {HIGHEST_PORT}")
     return value
-
-
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {path.parent}")
-    return path
 
 
 def _property(text: str) -> tuple[str, str]:
