@@ -21,10 +21,18 @@ def test_a_programs_own_error_is_shown_as_its_own_line() -> None:
     assert describe_failure("train", 1, tail) == "train: the disk is full. Make room."
 
 
+def test_what_follows_the_error_belongs_to_it() -> None:
+    log = [f"INFO {number}" for number in range(120)]
+    tail = "\n".join(["error: an earlier one", "starting", "error: node-1 ended. Its log:", *log])
+    assert describe_failure("broker", 1, tail) == "\n".join(["broker: node-1 ended. Its log:", *log])
+
+
 def test_without_one_the_end_of_its_output_is_shown() -> None:
     assert describe_failure("worker-1", -9, "started\nready") == (
         "worker-1 ended early with status -9. The end of its output:\nstarted\nready"
     )
+    long = "\n".join(map(str, range(100)))
+    assert describe_failure("worker-1", -9, long).splitlines()[1:] == [str(number) for number in range(80, 100)]
     assert "(none)" in describe_failure("worker-1", -9, "")
 
 

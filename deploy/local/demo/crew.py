@@ -11,6 +11,10 @@ from deploy.local.demo.errors import ChildFailedError
 from deploy.local.processes import ChildProcess, stop_all
 
 ERROR = "error: "
+FAILURE_LINES = 200
+"""Of a failed child's output are searched for its error: a broker's carries a hundred lines of log."""
+SHOWN_LINES = 20
+"""Of a child that gave no error of its own."""
 SETTINGS = "LIMELIGHT_"
 """How the names of the worker's settings begin."""
 CACHE_DIR = "LIMELIGHT_CACHE_DIR"
@@ -52,7 +56,7 @@ class Crew:
         failed = [job for job in self._jobs if job.status not in (None, 0)]
         ended = [service for service in self._services if service.status is not None]
         for child in failed + ended:
-            raise ChildFailedError(describe_failure(child.name, child.status, child.tail()))
+            raise ChildFailedError(describe_failure(child.name, child.status, child.tail(FAILURE_LINES)))
 
     def retire(self, services: Sequence[ChildProcess]) -> None:
         """Ends services, together; from now on they may end."""
@@ -90,8 +94,10 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def describe_failure(name: str, status: int | None, tail: str) -> str:
-    """What to tell the user: the program's own error if it gave one, otherwise the end of its output."""
-    own = [line.removeprefix(ERROR) for line in tail.splitlines() if line.startswith(ERROR)]
+    """What to tell the user: the program's own error and what follows if it gave one, otherwise the last lines."""
+    lines = tail.splitlines()
+    own = [number for number, line in enumerate(lines) if line.startswith(ERROR)]
     if own:
-        return f"{name}: {own[-1]}"
-    return f"{name} ended early with status {status}. The end of its output:\n{tail or '(none)'}"
+        return "\n".join((f"{name}: {lines[own[-1]].removeprefix(ERROR)}", *lines[own[-1] + 1 :]))
+    end = "\n".join(lines[-SHOWN_LINES:]) or "(none)"
+    return f"{name} ended early with status {status}. The end of its output:\n{end}"
