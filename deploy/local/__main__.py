@@ -1,11 +1,14 @@
 """``python -m deploy.local``: parses the command line and hands over to one sub-command."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from worker.errors import LimelightError
+
+INTERRUPTED = 128 + signal.SIGINT
 
 COMMANDS = {
     "broker": "start real Kafka brokers and keep them until Ctrl-C",
@@ -18,8 +21,19 @@ def main(argv: Sequence[str]) -> int:
     """Runs one sub-command.
 
     Returns:
-        The exit status: 0, or 1 after an error that was printed in one line.
+        The exit status: 0, 1 after an error that was printed in one line, or 130 after Ctrl-C.
     """
+    try:
+        return _run_command(argv)
+    except LimelightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        # Before the command could take care of it: importing it takes most of a second.
+        return INTERRUPTED
+
+
+def _run_command(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.local", description="Run Limelight on this machine.")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
@@ -29,11 +43,7 @@ def main(argv: Sequence[str]) -> int:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
-    try:
-        status: int = arguments.run(arguments)
-    except LimelightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    status: int = arguments.run(arguments)
     return status
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import deploy.local.__main__ as dispatcher
 from deploy.local.__main__ import main
 
 pytestmark = pytest.mark.fast
@@ -36,6 +37,17 @@ def test_wrong_usage_is_status_2(arguments: list[str], complaint: str, capsys: p
         main(arguments)
     assert ended.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_command_is_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dispatcher, "import_module", interrupt)
+    assert main(["demo"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_one_command_does_not_import_the_other() -> None:
