@@ -15,7 +15,7 @@ from deploy.local.demo.scene import Scene
 from deploy.local.demo.stages import Stage
 from deploy.local.demo.view.panels import MAX_SENTENCES, draw
 from deploy.local.demo.view.picture import draw_svg
-from deploy.local.demo.view.plain import PlainView
+from deploy.local.demo.view.plain import PlainView, describe
 from deploy.local.demo.view.terminal import TerminalView
 from deploy.local.demo.view.tint import ELLIPSIS, STEPS, tint
 from worker.messages import AttentionMap, ModelRef
@@ -177,6 +177,11 @@ def test_plain_lines_tell_each_step_once_and_the_figures_now_and_then(monkeypatc
     for expected in ("987 records/s", "86 dead letters", "lag 14", "p50 21 ms p99 88 ms", "accuracy 0.912"):
         assert expected in figures
     assert "stream: all answered (" in end
+
+
+def test_a_plain_line_has_a_dash_for_what_is_not_known() -> None:
+    line = describe(Figures(records_in=1))
+    assert line.endswith("latency p50 - p99 -, accuracy -")
 
 
 def test_plain_lines_tell_how_far_a_long_step_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,14 @@ class PlainView:
 
 
 def describe(figures: Figures) -> str:
-    """The figures in one line."""
+    """The figures in one line; a dash for what is not known yet."""
+    accuracy = "-" if figures.accuracy is None else f"{figures.accuracy:.3f}"
     return (
         f"{figures.records_per_second:,.0f} records/s, {figures.predictions:,} predictions, "
         f"{figures.dead_letters:,} dead letters, lag {figures.lag_records:,}, latency p50 "
-        f"{figures.latency_p50_ms or 0:.0f} ms p99 {figures.latency_p99_ms or 0:.0f} ms, "
-        f"accuracy {figures.accuracy or 0:.3f}"
+        f"{_milliseconds(figures.latency_p50_ms)} p99 {_milliseconds(figures.latency_p99_ms)}, accuracy {accuracy}"
     )
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
