@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from deploy.local.demo.figures import SENTENCES, StreamObserver
+from deploy.local.demo.figures import PENDING_RECORDS, SENTENCES, StreamObserver
 from deploy.local.demo.malformed import KIND_HEADER
 from deploy.local.demo.records import Stored
 from deploy.local.demo.topics import Topics
@@ -50,7 +50,7 @@ class Stream:
         headers = DeadLetter.of(Position(TOPICS.events, 0, offset), DecodeError("no."), "g").to_headers()
         self._hand(TOPICS.dead_letters, offset, b"{", headers)
 
-    def status(self, instance: str, *, at_ms: int, answered: int, partitions: list[str]) -> None:
+    def status(self, instance: str, *, at_ms: int, answered: int, partitions: list[str], lag: int = 7) -> None:
         body = WorkerStatus(
             instance=instance,
             timestamp_ms=at_ms,
@@ -60,7 +60,7 @@ class Stream:
             predictions_total=answered,
             dead_letters_total=0,
             aborted_transactions_total=0,
-            lag_records=7,
+            lag_records=lag,
             rss_bytes=100,
         )
         self._hand(TOPICS.status, 0, msgspec.json.encode(body))
@@ -92,19 +92,14 @@ def test_answers_are_counted_and_timed() -> None:
     assert stream.answered == {Position(TOPICS.events, 0, offset): stream.now_ms for offset in range(101)}
 
 
-def test_the_lag_is_what_has_no_answer_yet() -> None:
+def test_the_lag_is_what_the_workers_say_last() -> None:
     stream = Stream()
-    for offset in range(5):
-        stream.event(offset)
-    stream.prediction(0)
-    stream.dead_letter(1)
-    assert stream.observer.figures().lag_records == 3
-
-
-def test_an_answer_may_be_seen_before_its_record() -> None:
-    stream = Stream()
-    stream.prediction(0)
+    stream.event(0)
     assert stream.observer.figures().lag_records == 0
+    stream.status("worker-1", at_ms=1_000, answered=0, partitions=[], lag=100)
+    stream.status("worker-1", at_ms=2_000, answered=0, partitions=[], lag=3)
+    stream.status("worker-2", at_ms=1_000, answered=0, partitions=[], lag=4)
+    assert stream.observer.figures().lag_records == 7
 
 
 @pytest.mark.parametrize("event_first", [True, False])
@@ -130,6 +125,24 @@ def test_memory_does_not_grow_with_the_stream() -> None:
     kept = [value for value in vars(stream.observer).values() if hasattr(value, "__len__")]
     assert max(map(len, kept)) <= 2_000
     assert len(stream.observer.figures().sentences) == SENTENCES
+
+
+@pytest.mark.parametrize("events", [True, False])
+def test_nor_does_it_with_what_never_finds_its_other_half(events: bool) -> None:
+    stream = Stream()
+    for offset in range(PENDING_RECORDS + 10):
+        if events:
+            stream.event(offset)
+        else:
+            stream.prediction(offset)
+    kept = [value for value in vars(stream.observer).values() if isinstance(value, dict)]
+    assert max(map(len, kept)) == PENDING_RECORDS
+    for offset in (0, PENDING_RECORDS + 9):
+        if events:
+            stream.prediction(offset)
+        else:
+            stream.event(offset)
+    assert [sentence.text for sentence in stream.observer.figures().sentences] == [f"text {PENDING_RECORDS + 9}"]
 
 
 def test_workers_are_shown_by_their_last_two_statuses() -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -18,6 +18,10 @@ WINDOW_SECONDS = 5.0
 """Of the throughput."""
 LATENCY_RECORDS = 2_000
 SENTENCES = 40
+PENDING_RECORDS = 10_000
+"""Events that wait for their prediction, and predictions for their event. The oldest above it are not judged."""
+
+T = TypeVar("T")
 
 
 class Sentence(NamedTuple):
@@ -51,7 +55,7 @@ class Figures(NamedTuple):
     latency_p99_ms: float | None = None
     accuracy: float | None = None
     lag_records: int = 0
-    """Records without an answer."""
+    """Of all workers, by the last status of each: a second old at most."""
     model: ModelRef | None = None
     workers: tuple[WorkerRow, ...] = ()
     sentences: tuple[Sentence, ...] = ()
@@ -97,7 +101,7 @@ class StreamObserver:
         now_ms = time.time() * 1000
         with self._lock:
             records_per_second = self._measure_rate(now_ms)
-            workers = [_summarise(each) for each in self._statuses.values()]
+            workers = sorted(_summarise(each) for each in self._statuses.values())
             models = [each[-1].model for each in self._statuses.values()]
             has_latency = len(self._latencies_ms) > 0
             return Figures(
@@ -108,10 +112,9 @@ class StreamObserver:
                 latency_p50_ms=quantile(self._latencies_ms, 0.5) if has_latency else None,
                 latency_p99_ms=quantile(self._latencies_ms, 0.99) if has_latency else None,
                 accuracy=self._correct / self._judged if self._judged else None,
-                # The two tails are not equally fast.
-                lag_records=max(0, self._records_in - self._predictions - self._dead_letters),
+                lag_records=sum(worker.lag_records for worker in workers),
                 model=models[0] if models else None,
-                workers=tuple(sorted(workers)),
+                workers=tuple(workers),
                 sentences=tuple(reversed(self._sentences)),
             )
 
@@ -123,7 +126,7 @@ class StreamObserver:
             event = msgspec.json.decode(record.value, type=_Event)
             prediction = self._unmatched.pop(record.position, None)
             if prediction is None:
-                self._events[record.position] = event
+                _keep(self._events, record.position, event)
             else:
                 self._judge(event, prediction)
 
@@ -136,7 +139,7 @@ class StreamObserver:
             self._latencies_ms.append(received_ms - prediction.event_timestamp_ms)
             event = self._events.pop(prediction.source, None)
             if event is None:
-                self._unmatched[prediction.source] = prediction
+                _keep(self._unmatched, prediction.source, prediction)
             else:
                 self._judge(event, prediction)
 
@@ -167,6 +170,12 @@ class StreamObserver:
         if not self._arrivals_ms:
             return 0.0
         return 1000 * len(self._arrivals_ms) / max(now_ms - self._arrivals_ms[0], 1000)
+
+
+def _keep(pending: dict[Position, T], source: Position, item: T) -> None:
+    pending[source] = item
+    if len(pending) > PENDING_RECORDS:
+        del pending[next(iter(pending))]
 
 
 def _summarise(statuses: deque[WorkerStatus]) -> WorkerRow:
