@@ -41,6 +41,11 @@ def test_what_was_given_counts() -> None:
         (["--once", "--json", "."], ". is a directory; give a file in it"),
         (["--svg", "."], ". is a directory; give a file in it"),
         (["--svg", "/proc/view.svg"], "/proc cannot be written: "),
+        (["--bootstrap-servers", ""], "'' is not host:port; several are separated by commas"),
+        (["--bootstrap-servers", "a:b"], "'a:b' is not host:port"),
+        (["--bootstrap-servers", "a:1,b"], "'b' is not host:port"),
+        (["--bootstrap-servers", "a:65536"], "'a:65536' is not host:port"),
+        (["--bootstrap-servers", ":9092"], "':9092' is not host:port"),
         (["--workers", "0"], "0 is not a positive number up to 32"),
         (["--workers", "33"], "33 is not a positive number up to 32"),
         (["--records", "-1"], "-1 is not a positive number"),
@@ -55,6 +60,11 @@ def test_wrong_usage_is_refused(words: list[str], complaint: str, capsys: pytest
         main(["demo", *words])
     assert end.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["localhost:9092", "[::1]:9092", "kafka-1.example:1, kafka-2.example:65535"])
+def test_addresses_of_brokers_are_taken(given: str) -> None:
+    assert demo._servers(given) == given.replace(" ", "")
 
 
 def test_help_names_every_option_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:

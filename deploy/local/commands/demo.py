@@ -42,6 +42,7 @@ from worker.files import write_file
 INTERRUPTED = 128 + signal.SIGINT
 PIPE_BROKEN = 128 + signal.SIGPIPE
 MAX_WORKERS = 32
+HIGHEST_PORT = 65_535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--bootstrap-servers",
+        type=_servers,
         metavar="ADDR",
         help="use this broker; the topics get names of their own there and are removed at the end (default: start one)",
     )
@@ -168,6 +170,16 @@ def _read_options(arguments: argparse.Namespace) -> Options:
         given_records=arguments.records,
         given_rate=arguments.rate,
     )
+
+
+def _servers(text: str) -> str:
+    servers = [server.strip() for server in text.split(",")]
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        is_port = port.isdecimal() and 1 <= int(port) <= HIGHEST_PORT
+        if not host or " " in host or not is_port:
+            raise argparse.ArgumentTypeError(f"{server!r} is not host:port; several are separated by commas")
+    return ",".join(servers)
 
 
 def _positive(kind: Callable[[str], float], most: float = math.inf) -> Callable[[str], float]:
