@@ -62,7 +62,9 @@ class Run:
         self._backgrounds.append(background)
         return background
 
-    def wait(self, condition: Callable[[], bool], *, limit_seconds: float | None = None, otherwise: str = "") -> None:
+    def wait(
+        self, condition: Callable[[], bool], *, limit_seconds: float | None = None, otherwise: Callable[[], str] = str
+    ) -> None:
         """Waits until the condition holds.
 
         Args:
@@ -80,7 +82,7 @@ class Run:
             for background in self._backgrounds:
                 background.check()
             if deadline_seconds is not None and time.monotonic() > deadline_seconds:
-                raise DemoError(otherwise)
+                raise DemoError(otherwise())
             self._show(self.scene)
             time.sleep(PULSE_SECONDS)
         self._show(self.scene)

@@ -22,7 +22,10 @@ from worker.messages import Position
 
 TRAFFIC_SEED = 1
 READY_SECONDS = 60.0
-BALANCE_SECONDS = 60.0
+READY_SECONDS_EACH = 10.0
+"""In addition, for each worker: they load their models and join all at once, on as many cores as there are."""
+LATE_LINES = 5
+"""Shown of the log of each worker that is late."""
 STALLED_SECONDS = 60.0
 """After this long without an answer, what is missing is left to the audit, which calls it lost."""
 
@@ -68,11 +71,17 @@ class Stream:
         for number in range(1, count + 1):
             self._workers.append(self._start_worker(f"worker-{number}", bundle))
         files = [worker.ready_file for worker in self._workers]
-        late = f"the workers did not become ready within {READY_SECONDS:.0f} s."
-        run.wait(lambda: all(file.exists() for file in files), limit_seconds=READY_SECONDS, otherwise=late)
+        limit_seconds = READY_SECONDS + READY_SECONDS_EACH * count
+        run.wait(
+            lambda: all(file.exists() for file in files),
+            limit_seconds=limit_seconds,
+            otherwise=lambda: describe_late(self._workers, limit_seconds),
+        )
         # A worker is ready as soon as the group has answered it; the partitions move to it a heartbeat later.
-        late = f"the workers did not come to share the partitions within {BALANCE_SECONDS:.0f} s."
-        run.wait(self._is_balanced, limit_seconds=BALANCE_SECONDS, otherwise=late)
+        late = (
+            f"the workers did not come to share the partitions within {limit_seconds:.0f} s. Ask for fewer --workers."
+        )
+        run.wait(self._is_balanced, limit_seconds=limit_seconds, otherwise=lambda: late)
         times = ", ".join(f"{seconds:.1f} s" for seconds in self._ready_seconds())
         stage.end(f"{count} in one group, ready after {times}")
 
@@ -104,7 +113,7 @@ class Stream:
         memory = {row.instance: row.rss_bytes for row in self._observer.figures().workers}
         names = [worker.child.name for worker in self._workers]
         facts = [
-            WorkerFacts(ready_seconds=ready, rss_bytes=memory[name])
+            WorkerFacts(ready_seconds=ready, rss_bytes=memory.get(name))
             for name, ready in zip(names, self._ready_seconds(), strict=True)
         ]
         self._run.crew.retire([worker.child for worker in self._workers])
@@ -134,3 +143,13 @@ class Stream:
 
     def _is_stalled(self) -> bool:
         return time.monotonic() > self._progress_seconds + STALLED_SECONDS
+
+
+def describe_late(workers: Sequence[Worker], limit_seconds: float) -> str:
+    """What to tell the user of workers that are not ready: which, and what they said last."""
+    late = [worker.child for worker in workers if not worker.ready_file.exists()]
+    logs = "".join(f"\n{child.name}:\n{child.tail(LATE_LINES) or '(no output)'}" for child in late)
+    return (
+        f"{len(late)} of {len(workers)} workers did not become ready within {limit_seconds:.0f} s. Ask for fewer "
+        f"--workers, or see what they said last:{logs}"
+    )

@@ -67,8 +67,8 @@ class WorkerFacts(Struct):
 
     ready_seconds: float
     """From the start of its process until the group had given it its partitions."""
-    rss_bytes: int
-    """By its last status."""
+    rss_bytes: int | None
+    """By its last status; None if it ended before the first."""
 
 
 class Summary(Struct):

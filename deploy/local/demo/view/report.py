@@ -35,5 +35,6 @@ def _rows(summary: Summary) -> dict[str, str]:
     if (lift := summary.attention.planted_lift) is not None:
         rows["attention"] = f"{lift:.1f} times chance on the words that decided"
     for number, worker in enumerate(summary.workers, start=1):
-        rows[f"worker {number}"] = f"ready after {worker.ready_seconds:.1f} s, {worker.rss_bytes / MIB:.0f} MiB"
+        memory = "-" if worker.rss_bytes is None else f"{worker.rss_bytes / MIB:.0f} MiB"
+        rows[f"worker {number}"] = f"ready after {worker.ready_seconds:.1f} s, {memory}"
     return rows
