@@ -67,6 +67,15 @@ def test_the_keys_are_the_promised_ones() -> None:
     }
 
 
+def test_memory_that_was_never_reported_is_not_known() -> None:
+    unknown = summary(workers=[WorkerFacts(1.25, None)])
+    assert msgspec.to_builtins(unknown)["workers"] == [{"ready_seconds": 1.25, "rss_bytes": None}]
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(draw_summary(unknown))
+    assert "ready after 1.2 s, -" in capture.get()
+
+
 def test_what_was_skipped_is_null() -> None:
     encoded = msgspec.to_builtins(summary(train=None, export=None, attention=build_attention_facts(Audit())))
     assert (encoded["train"], encoded["export"]) == (None, None)
