@@ -26,12 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m federated", description=federated.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=summary, description=summary) for name, summary in COMMANDS.items()}
-    if words and words[0] in COMMANDS:
-        command = importlib.import_module(f"federated.commands.{words[0]}")
-        command.add_arguments(parsers[words[0]])
-        parsers[words[0]].set_defaults(run=command.run)
-    arguments = parser.parse_args(words)
     try:
+        # Ctrl-C can come before the command could take care of it: importing it takes a while.
+        if words and words[0] in COMMANDS:
+            command = importlib.import_module(f"federated.commands.{words[0]}")
+            command.add_arguments(parsers[words[0]])
+            parsers[words[0]].set_defaults(run=command.run)
+        arguments = parser.parse_args(words)
         arguments.run(arguments)
         sys.stdout.flush()
     except LimelightError as error:
