@@ -221,7 +221,7 @@ def test_a_group_ahead_of_the_log_stops_in_any_case(topic: Topic, offset_gap: st
     topic.fill(10)
     topic.commit(50)
 
-    with pytest.raises(OffsetGapError, match="offset 50 .* behind the log's end 10"):
+    with pytest.raises(OffsetGapError, match=r"offset 50 .* behind the log's end 10"):
         poll(topic, topic.source(offset_gap=offset_gap), at_least=1)
 
 
