@@ -307,6 +307,24 @@ def test_a_rewind_waits_for_a_transaction_that_may_move_the_offset(topic: Topic)
     assert offsets(poll(topic, source, at_least=4)) == [6, 7, 8, 9]
 
 
+@pytest.mark.parametrize("client", ["librdkafka"], indirect=True)  # kafka-python waits for all of them
+def test_a_partition_that_waits_for_a_transaction_does_not_hold_up_the_others(make: Make) -> None:
+    topic = make(partitions=2)
+    producer = topic.producer(transactional_id=f"{topic.name}.other", retry_backoff_ms=5)
+    producer.init_transactions()
+    producer.begin_transaction()
+    held = TopicPartition(topic.name, 1)
+    producer.send_offsets_to_transaction({held: OffsetAndMetadata(1)}, ConsumerGroupMetadata(topic.name))
+    plain = topic.producer()
+    for partition in (0, 1, 1):
+        plain.send(topic.name, b"x", partition=partition).get(timeout=10)
+    source = topic.source()
+
+    assert [r.partition for r in poll(topic, source, at_least=1)] == [0]
+    producer.commit_transaction()
+    assert [(r.partition, r.offset) for r in poll(topic, source, at_least=1)] == [(1, 1)]
+
+
 def test_a_pause_fetches_nothing_and_loses_nothing(topic: Topic) -> None:
     topic.fill(60)
     source = topic.source()

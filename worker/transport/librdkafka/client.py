@@ -33,7 +33,7 @@ PERMANENT = frozenset(
 
 log = logging.getLogger("librdkafka")
 
-Client = TypeVar("Client", Consumer, Producer)
+Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
 def connect(kind: type[Client], role: Role, client: ClientProperties, properties: dict[str, Any]) -> Client:
@@ -60,8 +60,9 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             reasons[0] = describe(error)
 
+    callbacks: dict[str, Any] = {"error_cb": note}
     try:
-        built = kind({**client.for_role(role, {**shared, **properties}), "error_cb": note}, logger=log)
+        built = kind({**client.for_role(role, {**shared, **properties}), **callbacks}, logger=log)
     except KafkaException as error:
         raise SettingsError(f"librdkafka refuses its properties: {describe(error)}.") from error
     try:
@@ -89,7 +90,7 @@ def find_record_limit(client: ClientProperties, topic: str) -> int:
     return int(configs["max.message.bytes"].value)
 
 
-def find_partitions(client: Consumer | Producer, topic: str) -> set[int] | None:
+def find_partitions(client: Producer | AdminClient, topic: str) -> set[int] | None:
     """Partitions of `topic`, None if it does not exist."""
     try:
         found = client.list_topics(topic, timeout=METADATA_SECONDS).topics[topic]

@@ -15,7 +15,7 @@ sought to where we know it begins; until then it is paused, and what still comes
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import LimelightError, TransportError
 from worker.messages import Headers
@@ -23,8 +23,8 @@ from worker.ownership import Ownership
 from worker.ports import Offsets, Partition, Record
 from worker.transport import terms
 from worker.transport.deadline import Deadline
+from worker.transport.librdkafka import lookup
 from worker.transport.librdkafka.client import code_of, connect, describe, log, transport_error
-from worker.transport.librdkafka.lookup import OffsetLookup
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, OffsetGap, Start
 
@@ -35,12 +35,8 @@ QUEUE_BACKOFF_MS = 20
 FETCH_WAIT_MS = 100
 """How long a fetch waits where nothing is left to read. A seek waits as long, for the fetch that is under way: with the
 library's 500 ms every abort and every rebalance would cost half a second."""
-LOOKUP_SECONDS = 2.0
-"""How long a poll waits for committed offsets, which an open transaction holds back: shorter than a revocation may
-take."""
-BRIEF_SECONDS = 0.2
-PAUSE_SECONDS = 1.0
-"""The same where other partitions can be read meanwhile, and how long they are read before the next attempt."""
+LOOKUP_PAUSE_SECONDS = 0.5
+"""Until committed offsets are asked for again that an open transaction held back."""
 STEP_SECONDS = 0.05
 """After so long a poll looks whether the group has given it partitions, which have to be placed."""
 NOT_NOW = frozenset({KafkaError._TIMED_OUT, KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._OUTDATED})
@@ -80,7 +76,7 @@ class LibrdkafkaSource:
             TopicMissingError: the topic does not exist.
         """
         self._instance = instance
-        self._begin = OFFSET_BEGINNING if start == "earliest" else OFFSET_END
+        self._begin = lookup.FIRST if start == "earliest" else lookup.END
         self._offset_gap = offset_gap
         self._started: dict[Partition, int] = {}
         """Where partitions began for which nothing was committed: the log's end moves on, a rewind must not."""
@@ -105,7 +101,7 @@ class LibrdkafkaSource:
             # The marks that end transactions take offsets too: only this tells that nothing stands behind them.
             "enable.partition.eof": True,
         }
-        self._lookup = OffsetLookup(client, group_id=group_id)
+        self._lookup = lookup.OffsetLookup(client, group_id=group_id)
         try:
             self._lookup.require(topic)
             self._consumer = connect(Consumer, "C", client, properties)
@@ -158,6 +154,7 @@ class LibrdkafkaSource:
         try:
             self._consumer.pause(self._placed())
             self._positions = dict.fromkeys(self._positions)
+            self._lookup_pause = Deadline(0)
             self._place()
         except KafkaException as error:
             raise transport_error("the committed offsets cannot be read", error) from error
@@ -166,7 +163,7 @@ class LibrdkafkaSource:
         """Implements `worker.ports.Source`."""
         try:
             self._place()
-            ends = self._lookup.logged(list(self._positions), OFFSET_END)
+            ends = self._lookup.logged(self._positions, lookup.END)
         except KafkaException as error:
             raise transport_error("the lag cannot be read", error) from error
         known = {partition: committed.get(partition, position) for partition, position in self._positions.items()}
@@ -187,6 +184,7 @@ class LibrdkafkaSource:
         consumer.pause(assigned)
         partitions = _homes(assigned)
         self._positions |= dict.fromkeys(partitions)
+        self._lookup_pause = Deadline(0)
         self._ownership.grant(partitions)
 
     def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
@@ -205,29 +203,33 @@ class LibrdkafkaSource:
 
     def _place(self) -> None:
         """Seeks the partitions without a place to their committed offset, or to the start, if that is known now."""
-        waiting = [partition for partition, position in self._positions.items() if position is None]
+        waiting = self._unplaced()
         if not waiting or self._lookup_pause.remaining_seconds():
             return
-        alone = len(waiting) == len(self._positions)
+        reason = "an open transaction may move their offsets"
         try:
-            committed = self._lookup.committed(waiting, timeout_seconds=LOOKUP_SECONDS if alone else BRIEF_SECONDS)
-            unread = [each for each in waiting if each not in committed and each not in self._started]
+            committed = self._lookup.committed(waiting)
+            unread = [each for each, offset in committed.items() if offset is None and each not in self._started]
             self._started |= self._lookup.logged(unread, self._begin)
-            for partition in waiting:
-                offset = committed[partition] if partition in committed else self._started[partition]
+            for partition, offset in committed.items():
                 if not self._paused:
                     self._consumer.resume([TopicPartition(*partition)])
-                self._seek(partition, offset)
+                self._seek(partition, self._started[partition] if offset is None else offset)
         except KafkaException as error:
             if code_of(error) not in NOT_NOW:
                 raise
-            log.warning("partitions wait for their committed offsets: %s", describe(error))
-            self._lookup_pause = Deadline(0 if alone else PAUSE_SECONDS)
+            reason = describe(error)
+        if waiting := self._unplaced():
+            self._lookup_pause = Deadline(LOOKUP_PAUSE_SECONDS)
+            log.warning("%d partitions wait for their place: %s", len(waiting), reason)
 
     def _seek(self, partition: Partition, offset: int) -> None:
         """Goes on at `offset`. Unlike a resume alone, a seek wakes the fetcher, which sleeps for up to a second."""
         self._consumer.seek(TopicPartition(*partition, offset))
         self._positions[partition] = offset
+
+    def _unplaced(self) -> list[Partition]:
+        return [partition for partition, position in self._positions.items() if position is None]
 
     def _placed(self) -> list[TopicPartition]:
         return [TopicPartition(*partition) for partition, position in self._positions.items() if position is not None]
@@ -267,7 +269,7 @@ class LibrdkafkaSource:
         Raises:
             OffsetGapError: it is not to be skipped, or the log ends before it.
         """
-        end = self._lookup.logged([home], OFFSET_END)[home]
+        end = self._lookup.logged([home], lookup.END)[home]
         if offset > end:
             raise terms.beyond_end(*home, offset=offset, end=end)
         if self._offset_gap == "stop":
@@ -275,7 +277,7 @@ class LibrdkafkaSource:
         log.warning("%s-%d: offset %d is gone, going on with the oldest left", *home, offset)
         # After this error the fetcher of the partition takes no seek: it has to be started again.
         self._consumer.incremental_unassign([TopicPartition(*home)])
-        oldest = self._lookup.logged([home], OFFSET_BEGINNING)[home]
+        oldest = self._lookup.logged([home], lookup.FIRST)[home]
         self._consumer.incremental_assign([TopicPartition(*home, oldest)])
         self._positions[home] = oldest
 
