@@ -224,7 +224,10 @@ def write_bundle(out: Path, contents: Mapping[str, bytes], **fields: Any) -> Pat
     manifest = msgspec.structs.replace(draft, version=compute_version(draft))
     path = out / manifest.name / manifest.version
     if path.exists():
-        load_bundle(path)
+        try:
+            load_bundle(path)
+        except BundleError as error:
+            raise type(error)(f"{path} is there already, and damaged: {error} Remove it first.") from error
         return path
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     durable.write_directory(path, lambda directory: durable.write_files(directory, {**contents, MANIFEST: text}))

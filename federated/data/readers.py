@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 from federated.data.examples import Example, Spans
 from federated.data.rows import read_rows
 from federated.errors import DataError
+from worker.features import split
 
 
 def read_examples(path: Path, *, text_field: str, label_field: str, client_field: str | None = None) -> list[Example]:
@@ -52,6 +53,8 @@ def _text(value: Any, field: str, place: str) -> str:
         raise DataError(f"{place}: {field!r} is empty. Fill it, or remove the row.")
     if not isinstance(value, str):
         raise DataError(f"{place}: {field!r} holds {type(value).__name__}, not text. Name the column of the text.")
+    if not split(value):
+        raise DataError(f"{place}: {field!r} holds no visible character. Fill it, or remove the row.")
     return value
 
 

@@ -106,7 +106,8 @@ def _parquet_rows(path: Path) -> Rows:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row
-        except ArrowException as error:
+        except (ArrowException, ValueError, OverflowError) as error:
+            # The last two: a string that is not UTF-8, or a time that Python cannot hold, in whichever column.
             raise DataError(f"{path} is damaged after row {number}: {error}. Write it again.") from error
 
 

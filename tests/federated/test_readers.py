@@ -161,3 +161,22 @@ def test_a_missing_number_in_parquet_is_empty(tmp_path):
     rows = [{"review": "x", "stars": float("nan"), "user": "a"}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     assert "row 1: 'stars' is empty" in refusal(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pyarrow.StringArray.from_buffers(1, pyarrow.py_buffer(b"\0\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"\xff\xfe")),
+        pyarrow.array([1], pyarrow.timestamp("ns")),
+    ],
+    ids=["not UTF-8", "nanoseconds"],
+)
+def test_a_parquet_column_that_python_cannot_hold(tmp_path, column):
+    table = pyarrow.table({"review": ["good"], "stars": ["1"], "other": column})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    assert "is damaged after row 0" in refusal(tmp_path / "a.parquet")
+
+
+def test_a_text_without_a_visible_character(tmp_path):
+    content = "review,stars,user\ngood,1,a\n\u200b,1,a\n"
+    assert "row 2 (line 3): 'review' holds no visible character" in refusal(write(tmp_path / "a.csv", content))
