@@ -69,6 +69,9 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Step of the clients' SGD."""
     server_optimizer: Literal["adam", "sgd"] = "adam"
     server_learning_rate: PositiveFloat = 3e-3
+    averaged_rounds: PositiveInt = 1
+    """The model is the mean of the server's models after this many latest rounds (Polyak and Juditsky, 1992): a single
+    one leans towards the labels of its last cohort."""
     evaluate_every: PositiveInt = 5
     """Rounds between two evaluations on the held-out examples; the last round always evaluates."""
 

@@ -5,7 +5,8 @@ not the process ran rounds 1 to 6.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -54,15 +55,17 @@ def run_rounds(
         Held-out metrics after the last round.
     """
     heldout: dict[str, float] = {}
+    latest: deque[Weights] = deque(maxlen=config.averaged_rounds)
     for number in range(1, config.rounds + 1):
         started = time.monotonic()
         random = np.random.default_rng([seed, number])
         chosen = draw_cohort(len(clients), config.clients_per_round, random)
         cohort = [draw_local_data(clients[client], config.local_epochs, random) for client in chosen]
         train = engine.run_round(cohort)
+        latest.append(engine.weights())
         judged = number % config.evaluate_every == 0 or number == config.rounds
         if judged:
-            heldout = evaluate(engine.weights())
+            heldout = evaluate(average(latest))
         record = RoundRecord(
             run=run,
             round=number,
@@ -77,6 +80,11 @@ def run_rounds(
         for report in reports:
             report(record)
     return heldout
+
+
+def average(models: Collection[Weights]) -> Weights:
+    """Mean of each weight, in the order of the models."""
+    return [np.mean(weights, axis=0) for weights in zip(*models, strict=True)]
 
 
 def draw_cohort(clients: int, size: int, random: np.random.Generator) -> list[int]:

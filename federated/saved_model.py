@@ -60,10 +60,8 @@ def write_saved_model(
 
     try:
         write_directory(path, fill)
-    except FileExistsError as error:
-        raise OutputError(f"{path} exists already. Remove it, or name another directory.") from error
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}.") from error
+        raise OutputError(f"cannot write {path}: {error.strerror or error}. Name another directory.") from error
 
 
 def _save(directory: Path, classifier: Classifier) -> None:

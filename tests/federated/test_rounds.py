@@ -68,6 +68,13 @@ def test_evaluates_every_k_rounds_and_always_the_last_weights():
     assert heldout == records[-1].heldout == {"accuracy": float(engine.total)}
 
 
+def test_the_model_is_the_mean_of_the_latest_rounds():
+    single = [run(TrainingConfig(rounds=rounds, clients_per_round=2))[0].total for rounds in (1, 2, 3, 4)]
+    _, records, heldout = run(TrainingConfig(rounds=4, clients_per_round=2, averaged_rounds=3, evaluate_every=2))
+    assert heldout["accuracy"] == pytest.approx(np.mean(single[1:]))
+    assert records[1].heldout["accuracy"] == pytest.approx(np.mean(single[:2])), "as many as there are"
+
+
 def test_the_same_seed_draws_the_same_and_another_seed_does_not():
     config = TrainingConfig(rounds=4, clients_per_round=3, local_epochs=2)
     assert run(config)[0].cohorts == run(config)[0].cohorts
