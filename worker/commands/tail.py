@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each prediction. Joins no group and commits nothing."""
+    # Nothing has to be cleaned up, and a KeyboardInterrupt inside the client's code can be lost there.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     settings = Settings.from_environment()
     render = choose_render(os.environ, plain=arguments.plain, color=arguments.color, is_terminal=sys.stdout.isatty())
     left: int | None = arguments.count
