@@ -24,9 +24,9 @@ from worker.messages import ERROR_HEADER_PREFIX, DeadLetter, Headers, Position
 from worker.ports import Output, Record
 from worker.settings import Settings
 from worker.transport.deadline import Deadline
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_reader import KafkaReader
-from worker.transport.kafka_replay import ReplaySink
+from worker.transport.kafka_python.properties import client_properties
+from worker.transport.kafka_python.reader import KafkaReader
+from worker.transport.kafka_python.replay import ReplaySink
 
 pytestmark = pytest.mark.kafka
 

@@ -12,9 +12,9 @@ from deploy.local.kafka.topics import create_topics
 from worker.beginning import Begin
 from worker.errors import BrokerUnreachableError, OffsetGapError, TopicMissingError
 from worker.settings import Settings
-from worker.transport import kafka_reader
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_reader import KafkaReader
+from worker.transport.kafka_python import reader as kafka_reader
+from worker.transport.kafka_python.properties import client_properties
+from worker.transport.kafka_python.reader import KafkaReader
 
 pytestmark = pytest.mark.kafka
 

@@ -17,7 +17,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from deploy.local.kafka.topics import create_topics
 from worker.messages import Prediction, WorkerStatus
-from worker.transport.kafka_transactions import Deadline
+from worker.transport.kafka_python.transactions import Deadline
 
 pytestmark = pytest.mark.kafka
 

@@ -28,9 +28,9 @@ from worker.pipeline import Pipeline, cut
 from worker.ports import Partition, Record, Sink, Source
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
-from worker.transport import kafka_transactions
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
+from worker.transport.kafka_python import transactions as kafka_transactions
 from worker.transport.librdkafka import transactions as librdkafka_transactions
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
 

@@ -16,8 +16,8 @@ from worker.__main__ import main
 from worker.settings import Settings
 from worker.topics.facts import Access, TopicFacts
 from worker.transport.deadline import Deadline
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_admin import KafkaAdmin
+from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.properties import client_properties
 
 pytestmark = pytest.mark.kafka
 
@@ -114,7 +114,7 @@ def test_an_order_that_the_cluster_refuses_is_one_line(place: Place) -> None:
 
 
 def test_nobody_there_is_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.transport.kafka.BOOTSTRAP_SECONDS", 0.3)
+    monkeypatch.setattr("worker.transport.kafka_python.client.BOOTSTRAP_SECONDS", 0.3)
     monkeypatch.setenv("LIMELIGHT_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     status, lines = place.run("check")
     assert status == 1

@@ -357,7 +357,7 @@ connections = Connections(Settings(bootstrap_servers="127.0.0.1:{port}", transpo
 if "{client}" == "librdkafka":
     from worker.transport.librdkafka import client as module
 else:
-    from worker.transport import kafka as module
+    from worker.transport.kafka_python import client as module
 module.BOOTSTRAP_SECONDS = 0.3
 before = len(os.listdir("/proc/self/task"))
 for _ in range(3):

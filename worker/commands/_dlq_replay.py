@@ -16,10 +16,10 @@ from worker.dead_letters.progress import Outcome, Plan, ProgressStore
 from worker.dead_letters.replay import Replay, Result, Target
 from worker.settings import Settings
 from worker.topics.facts import TopicFacts
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_admin import KafkaAdmin
-from worker.transport.kafka_reader import KafkaReader
-from worker.transport.kafka_replay import ReplayOnlooker, ReplaySink
+from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.properties import client_properties
+from worker.transport.kafka_python.reader import KafkaReader
+from worker.transport.kafka_python.replay import ReplayOnlooker, ReplaySink
 
 MAX_TOLD = 20
 """Letters that stay, each told on a line of its own; more would hide the summary."""

@@ -17,8 +17,8 @@ from worker.dead_letters.letter import Letter, Selection, read_letter
 from worker.dead_letters.listing import describe, line
 from worker.settings import Settings
 from worker.transport.files import open_output
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_reader import KafkaReader
+from worker.transport.kafka_python.properties import client_properties
+from worker.transport.kafka_python.reader import KafkaReader
 
 INSPECT = "Lists the dead letters: where each record came from, why it was refused, how large it is."
 EXPORT = "Writes the dead letters as JSON Lines with all it takes to rebuild the records. The file is whole or absent."

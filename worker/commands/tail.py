@@ -15,8 +15,8 @@ from worker.messages import Prediction
 from worker.ports import Record
 from worker.settings import Settings
 from worker.tinting import plain_line, tinted_line
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_reader import KafkaReader
+from worker.transport.kafka_python.properties import client_properties
+from worker.transport.kafka_python.reader import KafkaReader
 
 Render = Callable[[Prediction], str]
 

@@ -11,8 +11,8 @@ from worker.topics.findings import Finding
 from worker.topics.permissions import principal_of
 from worker.topics.plan import NewTopic, plan_topics, roles
 from worker.topics.tools import KafkaTools
-from worker.transport.kafka import client_properties
-from worker.transport.kafka_admin import KafkaAdmin
+from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.properties import client_properties
 
 INDENT = " " * 9
 """Puts a command under its finding; a shell does not mind."""

@@ -25,7 +25,7 @@ HEADER_OVERHEAD_BYTES = 10
 
 
 class Letters(Protocol):
-    """Reads the dead-letter topic, as `worker.transport.kafka_reader.KafkaReader` does.
+    """Reads the dead-letter topic, as `worker.transport.kafka_python.reader.KafkaReader` does.
 
     Where it stands at first is where a new replay begins.
     """

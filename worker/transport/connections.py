@@ -111,15 +111,8 @@ class Connections:
 
 
 def _load(transport: str) -> Library:
-    if transport == "kafka-python":
-        from worker.transport import kafka  # noqa: PLC0415 - only the chosen client is imported
-
-        return Library(kafka.client_properties, kafka.KafkaSource, kafka.KafkaSink, kafka.KafkaFeed)
     try:
-        from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415
-        from worker.transport.librdkafka.properties import client_properties  # noqa: PLC0415
-        from worker.transport.librdkafka.sink import LibrdkafkaSink  # noqa: PLC0415
-        from worker.transport.librdkafka.source import LibrdkafkaSource  # noqa: PLC0415
+        return _load_kafka_python() if transport == "kafka-python" else _load_librdkafka()
     except ModuleNotFoundError as error:
         if error.name != "confluent_kafka":
             raise
@@ -127,4 +120,21 @@ def _load(transport: str) -> Library:
             f"{variable('transport')}=librdkafka needs a package that is not installed. "
             "Run: pip install 'limelight[librdkafka]'"
         ) from error
+
+
+def _load_kafka_python() -> Library:
+    from worker.transport.kafka_python.feed import KafkaFeed  # noqa: PLC0415 - only the chosen client is imported
+    from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
+    from worker.transport.kafka_python.sink import KafkaSink  # noqa: PLC0415
+    from worker.transport.kafka_python.source import KafkaSource  # noqa: PLC0415
+
+    return Library(client_properties, KafkaSource, KafkaSink, KafkaFeed)
+
+
+def _load_librdkafka() -> Library:
+    from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415 - only the chosen client is imported
+    from worker.transport.librdkafka.properties import client_properties  # noqa: PLC0415
+    from worker.transport.librdkafka.sink import LibrdkafkaSink  # noqa: PLC0415
+    from worker.transport.librdkafka.source import LibrdkafkaSource  # noqa: PLC0415
+
     return Library(client_properties, LibrdkafkaSource, LibrdkafkaSink, LibrdkafkaFeed)

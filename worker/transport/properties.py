@@ -1,8 +1,8 @@
 """Client properties that a user sets by their Kafka names: which are allowed, and what to say about the others.
 
-Every client takes the same `LIMELIGHT_PROPERTIES`; what it knows, it says itself (`worker.transport.kafka_properties`,
-`worker.transport.librdkafka.properties`). Two kinds are refused whatever the client: those that another setting governs
-already, and those that exactly once rests on.
+Every client takes the same `LIMELIGHT_PROPERTIES`; what it knows, it says itself: see
+`worker.transport.kafka_python.properties` and `worker.transport.librdkafka.properties`. Two kinds are refused whatever
+the client: those that another setting governs already, and those that exactly once rests on.
 """
 
 import difflib

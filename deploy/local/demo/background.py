@@ -7,7 +7,7 @@ from typing import Self
 
 from kafka.errors import KafkaError
 
-from worker.transport.kafka import transport_error
+from worker.transport.kafka_python.client import transport_error
 
 END_SECONDS = 5.0
 

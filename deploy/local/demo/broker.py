@@ -13,7 +13,7 @@ from deploy.local.demo.summary import BrokerFacts
 from deploy.local.demo.topics import PARTITIONS, Topics
 from deploy.local.kafka.jars import KAFKA_VERSION
 from worker.errors import BrokerUnreachableError, TransportError
-from worker.transport.kafka import connect
+from worker.transport.kafka_python.client import connect
 
 NAME = "Apache Kafka"
 

@@ -12,8 +12,8 @@ from kafka.producer.future import FutureRecordMetadata
 
 from deploy.local.demo.records import Outgoing
 from worker.errors import TransportError
-from worker.transport.kafka import connect, describe
-from worker.transport.kafka_transactions import end_producer
+from worker.transport.kafka_python.client import connect, describe
+from worker.transport.kafka_python.transactions import end_producer
 
 LINGER_MS = 5
 MAX_REQUEST_BYTES = 64 * 1024 * 1024

@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from deploy.local.demo.errors import DemoError
 from deploy.local.demo.records import Handler, Stored
-from worker.transport.kafka import connect
+from worker.transport.kafka_python.client import connect
 from worker.transport.terms import require_topic
 
 POLL_MS = 100

@@ -9,7 +9,7 @@ from kafka.errors import KafkaError
 
 from deploy.local.kafka.topics import create_topics
 from worker.errors import TransportError
-from worker.transport.kafka import connect, describe
+from worker.transport.kafka_python.client import connect, describe
 
 PARTITIONS = 4
 MAX_EVENT_BYTES = 1_048_588

@@ -1,4 +1,4 @@
-"""Kafka through librdkafka (confluent-kafka): the same source, sink and feed as `worker.transport.kafka`, for less CPU.
+"""Kafka through librdkafka (confluent-kafka): source, sink and feed of `worker.transport.kafka_python`, for less CPU.
 
 Where the library's own way would lose what the worker promises, another is taken:
 

@@ -30,7 +30,7 @@ from worker.ports import Partition
 from worker.topics.facts import Absence, Access, TopicFacts
 from worker.topics.plan import NewTopic
 from worker.transport.deadline import Deadline
-from worker.transport.kafka import connect, transport_error
+from worker.transport.kafka_python.client import connect, transport_error
 
 COORDINATOR_SECONDS = 10.0
 """The first question about a group or a transactional id makes a new cluster create the topic that answers it."""
@@ -46,7 +46,7 @@ class KafkaAdmin:
     def __init__(self, client: Mapping[str, Any]) -> None:
         """
         Args:
-            client: connection properties, from `worker.transport.kafka.client_properties`.
+            client: connection properties, from `worker.transport.kafka_python.properties.client_properties`.
 
         Raises:
             BrokerUnreachableError: no broker answered.

@@ -1,4 +1,4 @@
-"""kafka-python's properties by their Kafka names.
+"""kafka-python's properties: those of the connection, and the user's own by their Kafka names.
 
 The client knows ``linger_ms``, Kafka knows ``linger.ms``: dots become underscores. It takes numbers and booleans where
 the environment has text: the type of its own default says which.
@@ -17,8 +17,30 @@ OBJECTS = ("_deserializer", "_serializer", "_context", "_provider", "api_version
 """Ends of the names whose default is None but whose value cannot be given as text."""
 
 
-def kafka_properties(settings: Settings) -> dict[str, Any]:
-    """Returns the user's properties as the client wants them.
+def client_properties(settings: Settings) -> dict[str, Any]:
+    """kafka-python's connection properties for the settings, and what the user set besides.
+
+    Raises:
+        SettingsError: the user set what the client does not know, or what may not be set.
+    """
+    properties: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers.split(","),
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.sasl_password is not None:
+        properties |= {
+            "sasl_mechanism": settings.sasl_mechanism,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    if settings.ssl_ca_file is not None:
+        properties["ssl_cafile"] = str(settings.ssl_ca_file)
+    # Where another client was chosen, the user's properties are meant for that one.
+    return properties | (_own_properties(settings) if settings.transport == "kafka-python" else {})
+
+
+def _own_properties(settings: Settings) -> dict[str, Any]:
+    """The user's properties as the client wants them.
 
     Raises:
         SettingsError: one is refused, unknown, or not of the type that the client wants.

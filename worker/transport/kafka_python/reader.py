@@ -14,7 +14,7 @@ from worker.beginning import Begin
 from worker.errors import BrokerUnreachableError, OffsetGapError
 from worker.ports import Record
 from worker.transport.deadline import Deadline
-from worker.transport.kafka import connect, transport_error
+from worker.transport.kafka_python.client import connect, transport_error
 from worker.transport.terms import REQUEST_SECONDS, require_topic
 
 POLL_SECONDS = 0.2
@@ -29,7 +29,7 @@ class KafkaReader:
     def __init__(self, client: Mapping[str, Any], *, topic: str, begin: Begin) -> None:
         """
         Args:
-            client: connection properties, from `worker.transport.kafka.client_properties`.
+            client: connection properties, from `worker.transport.kafka_python.properties.client_properties`.
             topic: what to read.
             begin: where.
 

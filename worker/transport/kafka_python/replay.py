@@ -11,10 +11,11 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from worker.dead_letters.progress import Checkpoint
 from worker.errors import DeliveryError, FencedError
 from worker.ports import Output
-from worker.transport import kafka_transactions as transactions
 from worker.transport.deadline import Deadline
-from worker.transport.kafka import KafkaSink, describe
-from worker.transport.kafka_admin import KafkaAdmin
+from worker.transport.kafka_python import transactions
+from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.client import describe
+from worker.transport.kafka_python.sink import KafkaSink
 
 
 class ReplayOnlooker:
@@ -23,7 +24,7 @@ class ReplayOnlooker:
     def __init__(self, client: Mapping[str, Any], *, group_id: str, topic: str) -> None:
         """
         Args:
-            client: connection properties, from `worker.transport.kafka.client_properties`.
+            client: connection properties, from `worker.transport.kafka_python.properties.client_properties`.
             group_id: group whose offsets hold the progress.
             topic: the dead-letter topic.
         """
@@ -53,7 +54,7 @@ class ReplaySink(KafkaSink):
     ) -> None:
         """
         Args:
-            client: connection properties, from `worker.transport.kafka.client_properties`.
+            client: connection properties, from `worker.transport.kafka_python.properties.client_properties`.
             group_id: group whose offsets hold the progress; also the transactional id.
             topic: the dead-letter topic.
             transaction_timeout_seconds: an abandoned transaction blocks readers for this long, and then up to 10 s.

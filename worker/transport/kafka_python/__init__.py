@@ -1,0 +1,4 @@
+"""Kafka through kafka-python, which needs nothing but Python: source, sink and feed, and what only the commands use.
+
+`transactions` says which precautions this client needs before it keeps what the worker promises.
+"""

@@ -1,0 +1,79 @@
+"""Building kafka-python's clients, and reading its errors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import (
+    FencedInstanceIdError,
+    InvalidProducerEpochError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
+from kafka.net.compat import KafkaNetClient
+
+from worker.errors import BrokerUnreachableError, SettingsError, TransportError
+from worker.transport import terms
+from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
+
+FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
+
+
+def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> Any:
+    """Builds a Kafka client.
+
+    Args:
+        kind: the client's class.
+        client: connection properties, from `client_properties`.
+        properties: what this use of the client needs.
+
+    Raises:
+        BrokerUnreachableError: no broker answered in time.
+        SettingsError: the client does not take a value of its properties.
+    """
+    opened: list[KafkaNetClient] = []
+
+    def open_network(**configuration: Any) -> KafkaNetClient:
+        opened.append(KafkaNetClient(**configuration))
+        return opened[-1]
+
+    shared = {"bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000, "request_timeout_ms": REQUEST_SECONDS * 1000}
+    # The user's own properties win, where this kind of client has them.
+    own = {name: value for name, value in client.items() if name in kind.DEFAULT_CONFIG}
+    try:
+        return kind(**{**shared, **properties, **own, "kafka_client": open_network})
+    except (ValueError, AssertionError) as error:
+        raise SettingsError(f"kafka-python refuses its properties: {describe(error)}.") from error
+    except KafkaError as error:
+        # A client that could not be built leaves its sockets and its thread behind: an outage would collect them.
+        for network in opened:
+            network.close()
+        servers = ",".join(client["bootstrap_servers"])
+        raise terms.unreachable(servers, within_seconds=BOOTSTRAP_SECONDS, reason=describe(error)) from error
+
+
+def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:
+    """Partitions of `topic`, None if it does not exist.
+
+    `KafkaProducer.partitions_for` would keep asking for a topic that is missing until ``max_block_ms``.
+    """
+    try:
+        partitions: set[int] = producer._wait_on_metadata(topic, METADATA_SECONDS * 1000)
+    except KafkaTimeoutError:
+        return None
+    except KafkaError as error:
+        raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
+    return partitions
+
+
+def transport_error(what: str, error: KafkaError) -> TransportError:
+    """The error to raise for one of the client's: retriable if the client says so."""
+    kind = BrokerUnreachableError if error.retriable else TransportError
+    return kind(f"{what}: {describe(error)}")
+
+
+def describe(error: Exception) -> str:
+    """The error on one line; kafka-python's own begin with the name of their class."""
+    text = str(error) if isinstance(error, KafkaError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split()).removesuffix(".")

@@ -1,0 +1,70 @@
+"""A plain producer through kafka-python."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError, KafkaTimeoutError
+
+from worker.errors import TransportError
+from worker.transport.kafka_python import transactions
+from worker.transport.kafka_python.client import connect, describe, find_partitions, transport_error
+from worker.transport.terms import END_SECONDS, LINGER_MS, MAX_REQUEST_BYTES, REQUEST_SECONDS, require_topic
+
+
+class KafkaFeed:
+    """A plain idempotent producer, for filling a topic and for status messages."""
+
+    def __init__(self, client: Mapping[str, Any]) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._producer = connect(
+            KafkaProducer,
+            client,
+            linger_ms=LINGER_MS,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_block_ms=REQUEST_SECONDS * 1000,
+            allow_auto_create_topics=False,
+        )
+        self._failure: Exception | None = None
+
+    def require(self, topic: str) -> None:
+        """Raises `TopicMissingError` unless the topic exists."""
+        require_topic(find_partitions(self._producer, topic), topic)
+
+    def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
+        """Queues a record; a failure is raised by the next `flush`.
+
+        Raises:
+            TransportError: it cannot be queued.
+        """
+        try:
+            self._producer.send(topic, value, key=key).add_errback(self._failed)
+        except KafkaError as error:
+            raise transport_error(f"a record for {topic} cannot be sent", error) from error
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = self._failure or error
+
+    def flush(self, *, timeout_seconds: float) -> None:
+        """Waits until everything that was sent is confirmed.
+
+        Raises:
+            TransportError: a record was not confirmed.
+        """
+        try:
+            self._producer.flush(timeout=timeout_seconds)
+        except KafkaTimeoutError as error:
+            self._failed(error)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise TransportError(f"a record was not confirmed: {describe(failure)}")
+
+    def close(self) -> None:
+        """Ends the connection; what was not flushed may be lost."""
+        transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)

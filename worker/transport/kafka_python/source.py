@@ -1,0 +1,218 @@
+"""Reads the input topic through kafka-python.
+
+The consumer is a static member of its group with cooperative-sticky assignment, reads ``read_committed`` and commits
+nothing by itself: offsets travel in the sink's transactions. The client's own reset policy stays off, because it would
+jump over a gap in silence.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.structs import ConsumerGroupMetadata, MemberState
+
+from worker.ownership import Ownership
+from worker.ports import Offsets, Partition, Record
+from worker.transport import terms
+from worker.transport.kafka_python.client import connect, transport_error
+from worker.transport.terms import (
+    END_SECONDS,
+    HEARTBEAT_MS,
+    MAX_POLL_SECONDS,
+    REQUEST_SECONDS,
+    OffsetGap,
+    Start,
+    require_topic,
+)
+
+LAG_SECONDS = 1
+"""A report is not worth a longer halt of the polling."""
+
+
+class KafkaSource:
+    """Reads the input topic as a member of the consumer group. Implements `worker.ports.Source`."""
+
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        *,
+        topic: str,
+        group_id: str,
+        instance: str,
+        start: Start,
+        offset_gap: OffsetGap,
+        session_timeout_seconds: float,
+        ownership: Ownership,
+    ) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+            topic: input topic.
+            group_id: consumer group.
+            instance: static member id.
+            start: where a partition without a committed offset begins.
+            offset_gap: what to do when the position is gone from the log.
+            session_timeout_seconds: after this silence the group gives the partitions away.
+            ownership: told which partitions come and go.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+            TopicMissingError: the topic does not exist.
+        """
+        self._start = start
+        self._offset_gap = offset_gap
+        self._started: dict[TopicPartition, int] = {}
+        self._consumer = connect(
+            KafkaConsumer,
+            client,
+            group_id=group_id,
+            group_instance_id=instance,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            partition_assignment_strategy=[CooperativeStickyAssignor()],
+            session_timeout_ms=int(session_timeout_seconds * 1000),
+            heartbeat_interval_ms=HEARTBEAT_MS,
+            max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
+        )
+        require_topic(self._consumer.partitions_for_topic(topic), topic)
+        self._ownership = ownership
+        self._consumer.subscribe([topic], listener=_Rebalance(ownership))
+
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        """Implements `worker.ports.Source`."""
+        try:
+            polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
+        except FencedInstanceIdError as error:
+            raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"])) from error
+        except KafkaError as error:
+            raise transport_error("reading failed", error) from error
+        self._check_membership()
+        return [
+            Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+            for records in polled.values()
+            for r in records
+        ]
+
+    def _poll(self, *, max_records: int, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
+        try:
+            polled: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(timeout_ms, max_records=max_records)
+        except NoOffsetForPartitionError as error:
+            self._seek_to_start(error.args[0])
+            return {}
+        except OffsetOutOfRangeError as error:
+            self._handle_gap(error)
+            return {}
+        return polled
+
+    def _check_membership(self) -> None:
+        """Finds out what the client knows of the group and does not tell.
+
+        Raises:
+            FencedError: another member has our name. The heartbeat noticed, and stopped without a word.
+        """
+        coordinator = self._consumer._coordinator
+        with coordinator._lock:
+            is_member = coordinator.state == MemberState.STABLE and coordinator._join_task is None
+            is_fenced = is_member and not coordinator._heartbeat_enabled
+        if is_fenced:
+            raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"]))
+        if is_member and not self._ownership.joined:
+            # The listener does not hear of a first assignment that is empty.
+            self._ownership.grant([])
+
+    def assignment(self) -> frozenset[Partition]:
+        """Implements `worker.ports.Source`."""
+        return frozenset((p.topic, p.partition) for p in self._consumer.assignment())
+
+    def pause(self) -> None:
+        """Implements `worker.ports.Source`."""
+        self._consumer.pause(*self._consumer.assignment())
+
+    def resume(self) -> None:
+        """Implements `worker.ports.Source`."""
+        if paused := self._consumer.paused():
+            self._consumer.resume(*paused)
+
+    def rewind(self) -> None:
+        """Implements `worker.ports.Source`. Waits until no transaction is pending on the partitions."""
+        try:
+            for partition in self._consumer.assignment():
+                # Read with require_stable: an offset that an open transaction may still change is not an answer.
+                committed = self._consumer.committed(partition, timeout_ms=MAX_POLL_SECONDS * 1000)
+                if committed is None:
+                    # Nothing was committed yet. The log's end may have moved since: what was polled lies before it.
+                    self._seek_to_start([partition])
+                else:
+                    self._consumer.seek(partition, committed)
+        except KafkaError as error:
+            raise transport_error("the committed offsets cannot be read", error) from error
+
+    def lag(self, committed: Offsets) -> int:
+        """Implements `worker.ports.Source`."""
+        try:
+            ends = self._consumer.end_offsets(list(self._consumer.assignment()), timeout_ms=LAG_SECONDS * 1000)
+            known = {partition: self._known_offset(partition, committed) for partition in ends}
+        except KafkaError as error:
+            raise transport_error("the lag cannot be read", error) from error
+        return sum(max(0, ends[partition] - offset) for partition, offset in known.items() if offset is not None)
+
+    def _known_offset(self, partition: TopicPartition, committed: Offsets) -> int | None:
+        offset = committed.get((partition.topic, partition.partition))
+        if offset is not None:
+            return offset
+        try:
+            # None while the group's offsets cannot be read, as when a dead worker's transaction is still open.
+            position: int | None = self._consumer.position(partition, timeout_ms=0)
+        except NoOffsetForPartitionError:
+            # Asked between the join and the first poll.
+            self._seek_to_start([partition])
+            position = self._started[partition]
+        return position
+
+    def group_metadata(self) -> ConsumerGroupMetadata:
+        """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
+        return self._consumer.group_metadata()
+
+    def close(self) -> None:
+        """Implements `worker.ports.Source`."""
+        self._consumer.close(autocommit=False, timeout_ms=END_SECONDS * 1000)
+
+    def _seek_to_start(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in partitions:
+            if partition not in self._started:
+                ask = self._consumer.beginning_offsets if self._start == "earliest" else self._consumer.end_offsets
+                self._started |= ask([partition], timeout_ms=REQUEST_SECONDS * 1000)
+            self._consumer.seek(partition, self._started[partition])
+
+    def _handle_gap(self, error: OffsetOutOfRangeError) -> None:
+        for partition, offset in error.args[0].items():
+            [end] = self._consumer.end_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000).values()
+            if offset > end:
+                raise terms.beyond_end(partition.topic, partition.partition, offset=offset, end=end) from error
+            if self._offset_gap == "stop":
+                raise terms.gap(partition.topic, partition.partition, offset=offset) from error
+            where = f"{partition.topic}-{partition.partition}"
+            logging.getLogger(__name__).warning("%s: offset %d is gone, going on with the oldest left", where, offset)
+            self._consumer.seek_to_beginning(partition)
+
+
+class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells the ownership what the group decides. Runs inside a poll, on the client's own thread."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._ownership.grant((p.topic, p.partition) for p in assigned)
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._ownership.withdraw((p.topic, p.partition) for p in revoked)
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._ownership.forget((p.topic, p.partition) for p in lost)
