@@ -1,6 +1,7 @@
 """Only the locked jars are ever run, and they are fetched once."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -8,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from deploy.local.kafka.download import render_pom
-from deploy.local.kafka.errors import JarChecksumError, SourceError
+from deploy.local.kafka.errors import CacheError, JarChecksumError, SourceError
 from deploy.local.kafka.jars import KAFKA_VERSION, Jar, cached_jars, read_lock
 
 pytestmark = pytest.mark.fast
@@ -114,7 +115,24 @@ def test_first_runs_at_the_same_time_download_once(cache: Path) -> None:
 def test_a_cache_that_cannot_be_written_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("LIMELIGHT_CACHE_DIR", str(tmp_path / "file"))
-    with pytest.raises(SourceError, match="Set LIMELIGHT_CACHE_DIR"):
+    with pytest.raises(CacheError, match=rf"{tmp_path}/file/kafka-.*: File exists\. Set LIMELIGHT_CACHE_DIR to"):
+        cached_jars(must_not_download, JARS)
+
+
+def test_a_cache_that_can_only_be_read_will_do(cache: Path) -> None:
+    jars = cached_jars(download, JARS)
+    # Not by its rights: root may write everywhere.
+    (cache.parent / ".lock").unlink()
+    (cache.parent / ".lock").mkdir()
+    assert cached_jars(must_not_download, JARS) == jars
+
+
+def test_without_a_home_directory_it_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LIMELIGHT_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    # As in a container that runs under a bare user id, for which the machine has no name.
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    with pytest.raises(CacheError, match=r"there is no home directory to keep .* Set LIMELIGHT_CACHE_DIR to"):
         cached_jars(must_not_download, JARS)
 
 

@@ -11,9 +11,10 @@ import pytest
 from deploy.local.kafka import docker, sources
 from deploy.local.kafka.distribution import Distribution, JarDistribution
 from deploy.local.kafka.download import download_with_maven
-from deploy.local.kafka.errors import JarChecksumError, KafkaUnavailableError, SourceError
+from deploy.local.kafka.errors import CacheError, JarChecksumError, KafkaUnavailableError, SourceError
 from deploy.local.kafka.java import find_java
 from deploy.local.kafka.sources import Source, find_distribution
+from worker.errors import LimelightError
 
 pytestmark = pytest.mark.fast
 
@@ -55,9 +56,10 @@ def test_when_none_works_one_message_says_what_was_tried_and_what_helps() -> Non
     assert "\n" not in message
 
 
-def test_a_wrong_jar_is_no_reason_to_try_elsewhere() -> None:
-    with pytest.raises(JarChecksumError):
-        find_distribution([fails("jgo", JarChecksumError("kafka.jar")), works("Maven")])
+@pytest.mark.parametrize("error", [JarChecksumError("kafka.jar"), CacheError("no home directory")])
+def test_a_wrong_jar_or_cache_is_no_reason_to_try_elsewhere(error: LimelightError) -> None:
+    with pytest.raises(type(error)):
+        find_distribution([fails("jgo", error), works("Maven")])
 
 
 def test_java_home_comes_before_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@
     ├── KafkaUnavailableError   no source of a Kafka distribution works on this machine
     ├── SourceError             one source does not work; the next one is tried
     ├── JarChecksumError        a jar is not the one that was locked: nothing else is tried
+    ├── CacheError              there is nowhere to keep the jars: nothing else is tried
     └── BrokerError             a node did not come up, or ended
         └── PortTakenError      *retriable* on other ports
 """
@@ -23,6 +24,10 @@ class SourceError(LimelightError):
 
 class JarChecksumError(LimelightError):
     """A jar differs from its locked digest. Running it would mean running code that nobody chose."""
+
+
+class CacheError(LimelightError):
+    """The directory for downloads is missing or cannot be used. Who set it, or did not, should hear of it first."""
 
 
 class BrokerError(LimelightError):

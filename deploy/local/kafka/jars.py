@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from deploy.local.kafka.errors import JarChecksumError, SourceError
+from deploy.local.kafka.errors import CacheError, JarChecksumError
 from worker.files import write_directory
 
 KAFKA_VERSION = "4.3.0"
 LOCK_FILE = Path(__file__).with_name("jars.sha256")
+REMEDY = "Set LIMELIGHT_CACHE_DIR to a directory that you may write."
 
 
 class Jar(NamedTuple):
@@ -79,10 +80,17 @@ def verify(jars: Sequence[Jar], directory: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Where jars are kept: ``LIMELIGHT_CACHE_DIR``, else ``limelight`` in the user's cache."""
+    """Where jars are kept: ``LIMELIGHT_CACHE_DIR``, else ``limelight`` in the user's cache.
+
+    Raises:
+        CacheError: the user has no home directory, as in a container that runs under a bare user id.
+    """
     if chosen := os.environ.get("LIMELIGHT_CACHE_DIR"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "limelight")
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "limelight")
+    except RuntimeError as error:
+        raise CacheError(f"there is no home directory to keep a downloaded Kafka in. {REMEDY}") from error
 
 
 def cached_jars(download: Download, jars: Sequence[Jar]) -> list[Path]:
@@ -90,27 +98,34 @@ def cached_jars(download: Download, jars: Sequence[Jar]) -> list[Path]:
 
     Raises:
         JarChecksumError: a jar, cached or new, is not the locked one.
-        SourceError: `download` failed, or the cache cannot be written.
+        SourceError: `download` failed.
+        CacheError: the cache cannot be written.
     """
     directory = cache_directory() / f"kafka-{KAFKA_VERSION}"
+    try:
+        # It appears whole. Without the lock, so that a cache which is only readable will do.
+        if not directory.exists():
+            _fill(directory, download, jars)
+        verify(jars, directory)
+    except OSError as error:
+        raise CacheError(f"{directory} cannot be used: {error.strerror}. {REMEDY}") from error
+    return [directory / jar.path.name for jar in jars]
+
+
+def _fill(directory: Path, download: Download, jars: Sequence[Jar]) -> None:
 
     def fill(temporary: Path) -> None:
         download(jars, temporary)
         verify(jars, temporary)
 
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(directory.parent / ".lock"):
-            if directory.exists():
-                verify(jars, directory)
-            else:
-                # What a killed download left behind; nobody else can be at work while we hold the lock.
-                for leftover in directory.parent.glob(f".{directory.name}.*"):
-                    shutil.rmtree(leftover)
-                write_directory(directory, fill)
-    except OSError as error:
-        raise SourceError(f"the cache {directory} cannot be used: {error}. Set LIMELIGHT_CACHE_DIR") from error
-    return [directory / jar.path.name for jar in jars]
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(directory.parent / ".lock"):
+        if directory.exists():
+            return  # another first run was faster
+        # What a killed download left behind; nobody else can be at work while we hold the lock.
+        for leftover in directory.parent.glob(f".{directory.name}.*"):
+            shutil.rmtree(leftover)
+        write_directory(directory, fill)
 
 
 @contextmanager

@@ -40,6 +40,7 @@ def find_distribution(sources: Sequence[Source] = SOURCES) -> Distribution:
     Raises:
         KafkaUnavailableError: none does; the message says how each failed.
         JarChecksumError: a downloaded or cached jar is not the locked one.
+        CacheError: there is nowhere to keep the jars.
     """
     failures = []
     for source in sources:
