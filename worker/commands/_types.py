@@ -31,6 +31,16 @@ def begin(text: str) -> Begin:
 
 def name(text: str) -> str:
     """A word that can be a part of Kafka's names."""
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,100}", text):
-        raise ArgumentTypeError(f"{text!r} is no name: give at most 100 letters, digits, dots, underscores and dashes")
+    return _word(text, "name", most=100)
+
+
+def topic(text: str) -> str:
+    """A topic, as Kafka allows it. The cluster would answer another name as if nothing were wrong with it."""
+    return _word(text, "topic", most=249)
+
+
+def _word(text: str, kind: str, *, most: int) -> str:
+    if not re.fullmatch(rf"[a-zA-Z0-9._-]{{1,{most}}}", text):
+        allowed = f"at most {most} letters, digits, dots, underscores and dashes"
+        raise ArgumentTypeError(f"{text!r} is no {kind}: give {allowed}")
     return text

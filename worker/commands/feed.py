@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from worker.commands import _types as types
 from worker.settings import Settings
 from worker.transport.connections import Connections, Feed
 from worker.transport.files import STANDARD_STREAM, open_input
@@ -22,7 +23,7 @@ TICK_SECONDS = 0.02
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--input", default=STANDARD_STREAM, help="one record a line; - is standard input (default)")
-    parser.add_argument("--topic", help="default: LIMELIGHT_INPUT_TOPIC")
+    parser.add_argument("--topic", type=types.topic, metavar="T", help="any topic; default: LIMELIGHT_INPUT_TOPIC")
     parser.add_argument("--rate", type=rate, default=0.0, help="records a second; 0 (default) is as fast as it goes")
     parser.add_argument("--key-field", help="JSON field whose value becomes the record's key; default: no key")
 
@@ -37,16 +38,18 @@ def rate(text: str) -> float:
 
 def run(arguments: argparse.Namespace) -> int:
     """Sends every line as it is; lines need not be valid events."""
-    settings = Settings.from_environment(input_topic=arguments.topic)
+    settings = Settings.from_environment()
+    # Not a setting in place of ours: which topics a worker reads and writes is none of the feed's business.
+    topic = arguments.topic or settings.input_topic
     feed = Connections(settings).open_feed()
     try:
-        feed.require(settings.input_topic)
+        feed.require(topic)
         with open_input(arguments.input) as lines:
-            count = _send(feed, lines, settings.input_topic, arguments)
+            count = _send(feed, lines, topic, arguments)
         feed.flush(timeout_seconds=FLUSH_SECONDS)
     finally:
         feed.close()
-    print(f"{count} records sent to {settings.input_topic}", file=sys.stderr)
+    print(f"{count} records sent to {topic}", file=sys.stderr)
     return 0
 
 

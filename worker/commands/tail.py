@@ -23,7 +23,7 @@ Render = Callable[[Prediction], str]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    parser.add_argument("--topic", help="default: LIMELIGHT_OUTPUT_TOPIC")
+    parser.add_argument("--topic", type=types.topic, metavar="T", help="default: LIMELIGHT_OUTPUT_TOPIC")
     parser.add_argument(
         "--from", dest="begin", type=types.begin, default="end", metavar="TIME", help=f"{types.BEGIN}; default: end"
     )
