@@ -1,0 +1,244 @@
+"""What was sent, what was answered when, and the verdict.
+
+Axis of everything is the *source*: the partition and offset of a record of the input topic. The feeder notes a record
+when the broker has confirmed it; the reader notes every answer (a prediction or a dead letter) as it arrives. The two
+come from different threads and in any order, and an answer may overtake the confirmation of its own record.
+
+==============  =====================================================================================
+finding         meaning
+==============  =====================================================================================
+lost            a record without an answer
+duplicated      an answer after the first
+disordered      a first answer behind that of a later record, or in another partition than those before
+altered         a dead letter whose key, value or first headers are not the record's own
+misjudged       a prediction where a dead letter is due, or the reverse
+stray           an answer to a record that was never sent, or that names none
+==============  =====================================================================================
+"""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+Headers = Sequence[tuple[str, bytes | None]]
+Kind = Literal["prediction", "dead letter"]
+
+
+class Source(NamedTuple):
+    """Where a record of the input topic stands."""
+
+    partition: int
+    offset: int
+
+
+class Sent(NamedTuple):
+    """A record that the broker has confirmed."""
+
+    source: Source
+    identity: Hashable
+    """What an answer names: the source itself, or an id that only this record has."""
+    expected: Kind
+    confirmed_seconds: float
+    """On the monotonic clock."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Answer(NamedTuple):
+    """A record of an output topic, as a `read_committed` reader got it."""
+
+    identity: Hashable | None
+    """None if the record names no source."""
+    kind: Kind
+    topic: str
+    partition: int
+    arrived_seconds: float
+    """On the monotonic clock."""
+    timestamp_ms: int
+    """The record's own timestamp."""
+    letter: tuple[bytes | None, bytes | None, Headers] | None
+    """Key, value and headers of a dead letter."""
+
+
+class Verdict(NamedTuple):
+    """Sources, one for each finding; `stray` holds identities."""
+
+    sent: int
+    answered: int
+    lost: list[Source]
+    duplicated: list[Source]
+    disordered: list[Source]
+    altered: list[Source]
+    misjudged: list[Source]
+    stray: list[Hashable | None]
+
+    def kinds(self, *, duplicates_allowed: bool = False) -> set[str]:
+        """Names of what was found."""
+        ignored = {"sent", "answered", *({"duplicated"} if duplicates_allowed else ())}
+        return {name for name, found in self._asdict().items() if name not in ignored and found}
+
+    def describe(self) -> str:
+        """One line."""
+        parts = [
+            f"{len(found)} {name}, first {found[0]}"
+            for name, found in self._asdict().items()
+            if isinstance(found, list) and found
+        ]
+        return f"{self.sent} sent, {self.answered} answered: {'; '.join(parts) or 'nothing wrong'}"
+
+
+class Ledger:
+    """Takes notes from several threads. Who waits on it is woken by every note."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._sent: dict[Hashable, Sent] = {}
+        self._answers: list[Answer] = []
+        self._answered: dict[Hashable, Answer] = {}
+        self._pending: dict[Hashable, Sent] = {}
+        self._reached: dict[int, float] = {}
+        """Partition -> when the latest of its answered records had been confirmed."""
+
+    def note_sent(self, records: Iterable[Sent]) -> None:
+        """The broker has confirmed `records`."""
+        with self._changed:
+            for record in records:
+                self._sent[record.identity] = record
+                if record.identity in self._answered:
+                    self._reach(record)
+                else:
+                    self._pending[record.identity] = record
+            self._changed.notify_all()
+
+    def note_answers(self, answers: Iterable[Answer]) -> None:
+        """The reader got `answers`, in the order of their partition."""
+        with self._changed:
+            for answer in answers:
+                self._answers.append(answer)
+                self._answered.setdefault(answer.identity, answer)
+                if record := self._pending.pop(answer.identity, None):
+                    self._reach(record)
+            self._changed.notify_all()
+
+    def excuse(self, partition: int, *, before_offset: int) -> int:
+        """Forgets unanswered records that were deleted from the log before anybody could read them.
+
+        Returns:
+            How many they were.
+        """
+        with self._changed:
+            gone = [
+                each
+                for each, record in self._pending.items()
+                if record.source.partition == partition and record.source.offset < before_offset
+            ]
+            for identity in gone:
+                del self._pending[identity], self._sent[identity]
+            return len(gone)
+
+    def wait_for(self, condition: Callable[[], bool], *, seconds: float) -> bool:
+        """Waits until `condition` holds; it is tried after every note, and now and then."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not condition():
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(min(remaining, 0.1))
+        return True
+
+    @property
+    def answered(self) -> int:
+        """How many records have an answer."""
+        return len(self._answered)
+
+    def pending(self, *, confirmed_before: float = float("inf")) -> list[Sent]:
+        """Records without an answer that were confirmed before that moment."""
+        with self._changed:
+            return [record for record in self._pending.values() if record.confirmed_seconds < confirmed_before]
+
+    def first_answer(self, record: Sent) -> Answer | None:
+        """The first answer to a record."""
+        return self._answered.get(record.identity)
+
+    def has_passed(self, partition: int, moment_seconds: float) -> bool:
+        """True if a record of the partition is answered that was confirmed after that moment."""
+        return self._reached.get(partition, 0.0) > moment_seconds
+
+    def longest_waits(self, *, since: float, until: float) -> dict[int, float]:
+        """Input partition -> longest time in seconds in which a reader got no answer to its records.
+
+        Only where records go on coming is this a measure of the worker; the feeder sees to that.
+        """
+        with self._changed:
+            last: dict[int, float] = {}
+            longest: dict[int, float] = {}
+            for answer in self._answers:
+                record = self._sent.get(answer.identity)
+                if record is None or answer.arrived_seconds > until:
+                    continue
+                partition, arrived = record.source.partition, answer.arrived_seconds
+                if arrived >= since and partition in last:
+                    longest[partition] = max(longest.get(partition, 0.0), arrived - last[partition])
+                last[partition] = arrived
+            for partition in {record.source.partition for record in self._pending.values()}:
+                # Still waiting: the partition may never be answered again.
+                silent_since = last.get(partition, since)
+                longest[partition] = max(longest.get(partition, 0.0), until - silent_since)
+            return longest
+
+    def judge(self) -> Verdict:
+        """Compares the answers with what was sent. Call it when nobody takes notes any more."""
+        with self._changed:
+            judge = _Judge(self._sent)
+            for answer in self._answers:
+                judge.take(answer)
+            return judge.verdict()
+
+    def _reach(self, record: Sent) -> None:
+        partition = record.source.partition
+        self._reached[partition] = max(self._reached.get(partition, 0.0), record.confirmed_seconds)
+
+
+class _Judge:
+    """Goes through the answers once, in the order of their partitions."""
+
+    def __init__(self, sent: dict[Hashable, Sent]) -> None:
+        self._sent = sent
+        self._found = Verdict(len(sent), 0, [], [], [], [], [], [])
+        self._answered: set[Hashable] = set()
+        self._homes: dict[tuple[str, int], int] = {}
+        self._last: dict[tuple[str, int], int] = {}
+
+    def take(self, answer: Answer) -> None:
+        record = self._sent.get(answer.identity)
+        if record is None:
+            self._found.stray.append(answer.identity)
+            return
+        source = record.source
+        if answer.letter is not None and not _is_untouched(record, answer.letter):
+            self._found.altered.append(source)
+        if answer.kind != record.expected:
+            self._found.misjudged.append(source)
+        if answer.identity in self._answered:
+            self._found.duplicated.append(source)
+            return
+        self._answered.add(answer.identity)
+        # Kafka orders within a partition of a topic only: predictions and dead letters are judged apart.
+        stream = (answer.topic, source.partition)
+        home = self._homes.setdefault(stream, answer.partition)
+        if answer.partition != home or source.offset <= self._last.get(stream, -1):
+            self._found.disordered.append(source)
+        self._last[stream] = max(source.offset, self._last.get(stream, -1))
+
+    def verdict(self) -> Verdict:
+        lost = sorted(record.source for each, record in self._sent.items() if each not in self._answered)
+        return self._found._replace(answered=len(self._answered), lost=lost)
+
+
+def _is_untouched(record: Sent, letter: tuple[bytes | None, bytes | None, Headers]) -> bool:
+    key, value, headers = letter
+    own = list(headers[: len(record.headers)])
+    return (key, value, own) == (record.key, record.value, list(record.headers))
