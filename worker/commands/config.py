@@ -2,6 +2,7 @@
 
 import argparse
 import textwrap
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,13 @@ import msgspec
 from pydantic import SecretStr
 
 from worker.bundle import load_bundle
+from worker.errors import TopicMissingError
 from worker.settings import MASK, Settings, mask_credentials, variable
+from worker.topics.facts import Absence
+from worker.topics.plan import roles
 from worker.transport.connections import Connections
+from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.properties import client_properties
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,24 +30,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     show.add_argument("--json", action="store_true", help="one JSON object: variable -> {value, source}")
-    actions.add_parser(
+    check = actions.add_parser(
         "check",
-        help="tell whether the settings and the bundle can be used",
-        description="Reads the settings and verifies the bundle; prints ok, or one line that says what to do.",
+        help="tell whether a worker could start with these settings",
+        description="Reads the settings, verifies the bundle, and asks the brokers whether the topics exist; prints "
+        "ok, or one line that says what to do. Sizes, replication and permissions are looked at by `topics check`.",
     )
+    check.add_argument("--offline", action="store_true", help="leave out brokers and topics")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the settings, or `ok`.
 
     Raises:
-        LimelightError: the settings or the bundle cannot be used.
+        LimelightError: the settings, the bundle, the brokers or the topics cannot be used.
     """
     settings = Settings.from_environment()
     if arguments.action == "check":
         bundle = load_bundle(settings.require_bundle())
         settings.field_map(field.name for field in bundle.manifest.fields)
         Connections(settings)
+        if not arguments.offline:
+            _require_topics(settings)
         print("ok")
     elif arguments.json:
         print(msgspec.json.format(msgspec.json.encode(_effective(settings)), indent=2).decode())
@@ -49,6 +59,21 @@ def run(arguments: argparse.Namespace) -> int:
         for name, setting in _effective(settings).items():
             print(f"{name}={_as_variable(setting['value'])}  # source: {setting['source']}")
     return 0
+
+
+def _require_topics(settings: Settings) -> None:
+    """
+    Raises:
+        BrokerUnreachableError: no broker answered.
+        TopicMissingError: a topic does not exist, or is hidden from this user.
+    """
+    with closing(KafkaAdmin(client_properties(settings))) as admin:
+        found = admin.describe_topics(roles(settings).values())
+    if absent := [topic for topic, facts in found.items() if isinstance(facts, Absence)]:
+        raise TopicMissingError(
+            f"not to be found at {settings.bootstrap_servers}: {', '.join(absent)}. `python -m worker topics create` "
+            "creates what is missing, `python -m worker topics check` says more."
+        )
 
 
 def _effective(settings: Settings) -> dict[str, dict[str, Any]]:
