@@ -103,6 +103,8 @@ class Answerer:
         return complete
 
     def _decode(self, record: Record) -> msgspec.Struct:
+        if record.fault is not None:
+            raise record.fault
         if record.value is None:
             raise DecodeError("the record has no value (a tombstone). Send a JSON object.")
         try:

@@ -3,7 +3,8 @@
 Outputs go to partition ``input partition mod partitions of the output topic``, always named explicitly: the clients'
 default partitioners differ, and order per input partition must survive. A dead letter is the record as it came (key,
 value, headers) plus the headers of `worker.messages.DeadLetter`. An answer that is too large for its topic becomes a
-dead letter, and a dead letter that is too large a pointer to its record, so that no record can stop its partition.
+dead letter, and a dead letter that is too large a pointer to its record, so that no record can stop its partition. So
+does the dead letter of a record that the client could not read whole.
 """
 
 import hashlib
@@ -89,9 +90,9 @@ class SliceDelivery:
             return Output(topic, partition, record.key, answer, record.headers, now_ms)
         reason = DeadLetter.of(record.position, answer, self._group_id).to_headers()
         letter = Output(topic, partition, record.key, record.value, [*record.headers, *reason], now_ms)
-        if encoded_bytes(letter) <= self._limits[topic]:
+        if record.fault is None and encoded_bytes(letter) <= self._limits[topic]:
             return letter
-        # Too large with its reason: a pointer to the record, which its own topic still holds.
+        # Not all there, or too large with its reason: a pointer to the record, which its own topic still holds.
         return Output(topic, partition, None, None, [*reason, *point_to(record)], now_ms)
 
 
@@ -102,7 +103,7 @@ def encoded_bytes(output: Output) -> int:
 
 
 def point_to(record: Record) -> Headers:
-    """Headers that stand for a record whose dead letter would be too large for its topic."""
+    """Headers that stand for a record that its dead letter cannot hold."""
     value = record.value or b""
     digest = hashlib.sha256(value).hexdigest()
     return [("limelight.value.bytes", str(len(value)).encode()), ("limelight.value.sha256", digest.encode())]

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.errors import RecordError
 from worker.messages import Headers, Position
 
 Partition = tuple[str, int]
@@ -27,6 +28,8 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+    fault: RecordError | None = None
+    """Why the client could not read all of it: then it is refused, and its dead letter is a pointer to it."""
 
     @property
     def home(self) -> Partition:

@@ -1,7 +1,7 @@
 """Dead letters as JSON Lines that hold all it takes to rebuild the records, byte for byte.
 
 Bytes that are UTF-8 stand as text under ``key`` and ``value``, others in base64 under ``key_base64`` and
-``value_base64``; null is null. Headers are a list, because their names may repeat.
+``value_base64``; null is null. Headers are a list, because their names may repeat, of ``name`` and ``value``.
 """
 
 import base64
@@ -23,7 +23,7 @@ def encode_letter(letter: Letter) -> bytes:
             "replays": letter.replays,
             **_as_text("key", record.key),
             **_as_text("value", record.value),
-            "headers": [{"name": name, **_as_text("value", value)} for name, value in record.headers],
+            "headers": [{**_as_text("name", name.encode()), **_as_text("value", value)} for name, value in record.headers],
         }
     )
 

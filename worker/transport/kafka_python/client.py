@@ -15,6 +15,7 @@ from kafka.net.compat import KafkaNetClient
 
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
+from worker.transport.kafka_python.header_names import accept_any_name
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
 
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
@@ -32,6 +33,7 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         BrokerUnreachableError: no broker answered in time.
         SettingsError: the client does not take a value of its properties.
     """
+    accept_any_name()
     opened: list[KafkaNetClient] = []
 
     def open_network(**configuration: Any) -> KafkaNetClient:

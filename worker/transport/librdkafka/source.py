@@ -17,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import LimelightError, TransportError
+from worker.errors import DecodeError, LimelightError, RecordError, TransportError
 from worker.messages import Headers
 from worker.ownership import Ownership
 from worker.ports import Offsets, Partition, Record
@@ -242,7 +242,8 @@ class LibrdkafkaSource:
         elif self._positions.get(home) is not None:
             self._positions[home] = offset + 1
             timestamp_ms = message.timestamp()[1]
-            return Record(topic, partition, offset, timestamp_ms, message.key(), message.value(), _headers(message))
+            headers, fault = _headers(message)
+            return Record(topic, partition, offset, timestamp_ms, message.key(), message.value(), headers, fault)
         return None
 
     def _take_note(self, error: KafkaError, home: Partition, offset: int) -> None:
@@ -291,16 +292,12 @@ def _homes(partitions: list[TopicPartition]) -> list[Partition]:
     return [(partition.topic, partition.partition) for partition in partitions]
 
 
-def _headers(message: Any) -> Headers:
-    """
-    Raises:
-        TransportError: a header's name is no text.
-    """
+def _headers(message: Any) -> tuple[Headers, RecordError | None]:
+    """The message's headers, or why there are none: the binding has no way to a name that is no text."""
     try:
-        return message.headers() or []
-    except SystemError as error:  # the binding's way to say that it could not decode
-        where = f"{message.topic()}-{message.partition()}-{message.offset()}"
-        raise TransportError(
-            f"{where} has a header whose name is not UTF-8, which this client cannot read. "
-            "Move the group's offset behind it."
-        ) from error
+        return message.headers() or [], None
+    except SystemError:  # the binding's way to say that it could not decode
+        return [], DecodeError(
+            "a header has a name that is not UTF-8, which librdkafka's binding cannot read. Send names that are text; "
+            "LIMELIGHT_TRANSPORT=kafka-python reads them all."
+        )
