@@ -38,7 +38,16 @@ def broker() -> Iterator[str]:
         yield cluster.bootstrap_servers
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """For ``-m fast``, modules without a fast test are not even imported: some of them import TensorFlow."""
+    if config.option.markexpr == "fast" and collection_path.name.startswith("test_"):
+        return "pytest.mark.fast" not in collection_path.read_text() or None
+    return None
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    # In the background of a shell Ctrl-C is ignored, and our child processes would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[MARK] = str(uuid.uuid4())
     config.addinivalue_line("filterwarnings", f"ignore:{UNCONNECTED_SOCKET}:ResourceWarning")
     # The line above holds while tests run; this one when pytest collects the last garbage.
