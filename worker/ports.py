@@ -4,7 +4,7 @@ Every adapter in `worker.transport` implements `Source` and `Sink`; `worker.scor
 same bodies on the in-memory adapters and on a real broker.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
@@ -57,6 +57,15 @@ Offsets = Mapping[Partition, int]
 """Partition -> the *next* offset to read, as Kafka commits it."""
 
 
+class Committed(NamedTuple):
+    """What a group has committed for a partition."""
+
+    offset: int
+    """Next offset to read."""
+    metadata: str
+    """A note that the offset carries. Every delivery leaves it empty."""
+
+
 Claim = Callable[[], AbstractContextManager[None]]
 
 
@@ -89,6 +98,23 @@ class Source(Protocol):
 
         Raises:
             BrokerUnreachableError: the committed offsets cannot be read now.
+        """
+        ...
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        """What the group has committed for `partitions`, without those for which it has committed nothing.
+
+        Raises:
+            BrokerUnreachableError: it cannot be read now; an open transaction may be about to change it.
+        """
+        ...
+
+    def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+        """Commits for partitions that are assigned, outside any transaction. Called between polls, on their thread.
+
+        Raises:
+            DeliveryError: the group refused, or did not answer in time.
+            FencedError: another process took over this member.
         """
         ...
 

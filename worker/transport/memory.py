@@ -4,13 +4,13 @@ It keeps what a ``read_committed`` reader would see, and fails where it is told 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 
 from worker.errors import DeliveryError, TopicMissingError
 from worker.messages import Headers
 from worker.ownership import Ownership
-from worker.ports import Claim, Offsets, Output, Partition, Record
+from worker.ports import Claim, Committed, Offsets, Output, Partition, Record
 
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
 
@@ -26,6 +26,10 @@ class MemoryBroker:
         self.topics = topics
         self.logs: dict[Partition, list[Record]] = defaultdict(list)
         self.committed: dict[Partition, int] = {}
+        self.metadata: dict[Partition, str] = {}
+        """Of the committed offsets, where it is not empty."""
+        self.refusals = 0
+        """How many of the next commits of a source are refused."""
         self.limits: dict[str, int] = {}
         """Topic -> most bytes of a record, where it is not the usual."""
         self.failures: list[str] = []
@@ -96,6 +100,19 @@ class MemorySource:
         for partition in self._positions:
             self._positions[partition] = self._broker.committed.get(partition, 0)
 
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        """Implements `worker.ports.Source`."""
+        found, metadata = self._broker.committed, self._broker.metadata
+        return {each: Committed(found[each], metadata.get(each, "")) for each in partitions if each in found}
+
+    def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+        """Implements `worker.ports.Source`."""
+        if self._broker.refusals:
+            self._broker.refusals -= 1
+            raise DeliveryError("the broker refused the offsets")
+        self._broker.committed |= {partition: committed.offset for partition, committed in offsets.items()}
+        self._broker.metadata |= {partition: committed.metadata for partition, committed in offsets.items()}
+
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
         return sum(len(self._broker.logs[p]) - committed.get(p, self._positions[p]) for p in self._positions)
@@ -142,6 +159,7 @@ class MemorySink:
                 timestamp_ms=output.timestamp_ms,
             )
         self._broker.committed.update(offsets)
+        self._broker.metadata.update(dict.fromkeys(offsets, ""))
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""

@@ -12,6 +12,8 @@ RETRY_BACKOFF_MS = 5
 """A client sleeps this long when the coordinator is still busy with the last transaction. With the clients' default of
 100 ms, 5-38 % of the transactions stall for 100-225 ms."""
 REQUEST_SECONDS = 5
+COMMIT_SECONDS = REQUEST_SECONDS
+"""For a commit outside a transaction. Nothing is polled meanwhile."""
 METADATA_SECONDS = 2
 LINGER_MS = 20
 """Lets a slice fill few large batches; a flush does not wait for it."""

@@ -6,23 +6,26 @@ jump over a gap in silence.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from kafka.structs import ConsumerGroupMetadata, MemberState
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
+from worker.errors import DeliveryError
 from worker.ownership import Ownership
-from worker.ports import Offsets, Partition, Record
+from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
-from worker.transport.kafka_python.client import connect, transport_error
+from worker.transport.kafka_python.client import connect, describe, transport_error
 from worker.transport.terms import (
+    COMMIT_SECONDS,
     END_SECONDS,
     HEARTBEAT_MS,
     MAX_POLL_SECONDS,
+    METADATA_SECONDS,
     REQUEST_SECONDS,
     OffsetGap,
     Start,
@@ -63,6 +66,7 @@ class KafkaSource:
             BrokerUnreachableError: no broker answered.
             TopicMissingError: the topic does not exist.
         """
+        self._instance = instance
         self._start = start
         self._offset_gap = offset_gap
         self._started: dict[TopicPartition, int] = {}
@@ -89,7 +93,7 @@ class KafkaSource:
         try:
             polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
         except FencedInstanceIdError as error:
-            raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"])) from error
+            raise terms.fenced("group instance", self._instance) from error
         except KafkaError as error:
             raise transport_error("reading failed", error) from error
         self._check_membership()
@@ -121,7 +125,7 @@ class KafkaSource:
             is_member = coordinator.state == MemberState.STABLE and coordinator._join_task is None
             is_fenced = is_member and not coordinator._heartbeat_enabled
         if is_fenced:
-            raise terms.fenced("group instance", str(self._consumer.config["group_instance_id"]))
+            raise terms.fenced("group instance", self._instance)
         if is_member and not self._ownership.joined:
             # The listener does not hear of a first assignment that is empty.
             self._ownership.grant([])
@@ -152,6 +156,26 @@ class KafkaSource:
                     self._consumer.seek(partition, committed)
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        """Implements `worker.ports.Source`."""
+        asked = [TopicPartition(*partition) for partition in partitions]
+        try:
+            # With require_stable: see `rewind`.
+            found = self._consumer._coordinator.fetch_committed_offsets(asked, timeout_ms=METADATA_SECONDS * 1000)
+        except KafkaError as error:
+            raise transport_error("the committed offsets cannot be read", error) from error
+        return {(p.topic, p.partition): Committed(each.offset, each.metadata) for p, each in found.items()}
+
+    def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+        """Implements `worker.ports.Source`."""
+        positions = {TopicPartition(*p): OffsetAndMetadata(each.offset, each.metadata) for p, each in offsets.items()}
+        try:
+            self._consumer.commit(positions, timeout_ms=COMMIT_SECONDS * 1000)
+        except FencedInstanceIdError as error:
+            raise terms.fenced("group instance", self._instance) from error
+        except KafkaError as error:
+            raise DeliveryError(f"the group refused a commit: {describe(error)}") from error
 
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""

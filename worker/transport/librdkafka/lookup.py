@@ -5,13 +5,13 @@ member's own question for committed offsets is answered for all partitions or fo
 holds back would hold up the others.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from worker.ports import Partition
+from worker.ports import Committed, Partition
 from worker.transport.librdkafka.client import connect, find_partitions
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import REQUEST_SECONDS, require_topic
@@ -41,18 +41,21 @@ class OffsetLookup:
         """Raises `TopicMissingError` unless the topic exists."""
         require_topic(find_partitions(self._admin, topic), topic)
 
-    def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int | None]:
-        """Committed offsets, None where there is none. What an open transaction may still change is left out.
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed | None]:
+        """What is committed, None where nothing is. What an open transaction may still change is left out.
 
         Raises:
             KafkaException: not answered.
         """
+        if not partitions:
+            return {}
         group = ConsumerGroupTopicPartitions(self._group_id, [TopicPartition(*partition) for partition in partitions])
         answers = self._admin.list_consumer_group_offsets([group], require_stable=True, request_timeout=REQUEST_SECONDS)
-        found: dict[Partition, int | None] = {}
+        found: dict[Partition, Committed | None] = {}
         for each in answers[self._group_id].result().topic_partitions:
             if each.error is None:
-                found[each.topic, each.partition] = None if each.offset == NO_OFFSET else each.offset
+                is_set = each.offset != NO_OFFSET
+                found[each.topic, each.partition] = Committed(each.offset, each.metadata or "") if is_set else None
             elif each.error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
                 raise KafkaException(each.error)
         return found

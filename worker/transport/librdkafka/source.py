@@ -12,21 +12,23 @@ sought to where we know it begins; until then it is paused, and what still comes
                        └──────────────────── rewind ─────────────────┴────────────────┘
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import DecodeError, LimelightError, RecordError, TransportError
+from worker.errors import BrokerUnreachableError, DecodeError, LimelightError, RecordError, TransportError
 from worker.messages import Headers
 from worker.ownership import Ownership
-from worker.ports import Offsets, Partition, Record
+from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka import lookup
 from worker.transport.librdkafka.client import code_of, connect, describe, log, transport_error
+from worker.transport.librdkafka.commits import GroupCommits
 from worker.transport.librdkafka.properties import ClientProperties
-from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, OffsetGap, Start
+from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, METADATA_SECONDS, OffsetGap, Start
 
 QUEUE_KILOBYTES = 8 * 1024
 """Fetched ahead at most. The library's 64 MiB would be thrown away, and fetched again, by every pause."""
@@ -37,6 +39,8 @@ FETCH_WAIT_MS = 100
 library's 500 ms every abort and every rebalance would cost half a second."""
 LOOKUP_PAUSE_SECONDS = 0.5
 """Until committed offsets are asked for again that an open transaction held back."""
+ASK_AGAIN_SECONDS = 0.02
+"""The same for one question that a caller waits for."""
 STEP_SECONDS = 0.05
 """After so long a poll looks whether the group has given it partitions, which have to be placed."""
 NOT_NOW = frozenset({KafkaError._TIMED_OUT, KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._OUTDATED})
@@ -85,6 +89,7 @@ class LibrdkafkaSource:
         """Next offset of every partition that is ours; None while it has no place."""
         self._lookup_pause = Deadline(0)
         self._paused = False
+        self._closed = False
         properties = {
             "group.id": group_id,
             "group.instance.id": instance,
@@ -108,6 +113,7 @@ class LibrdkafkaSource:
         except LimelightError:
             self._lookup.close()
             raise
+        self._commits = GroupCommits(self._consumer, instance=instance)
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -151,6 +157,7 @@ class LibrdkafkaSource:
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Polls return nothing until no transaction is pending on the partitions."""
+        self._commits.require_end()
         try:
             self._consumer.pause(self._placed())
             self._positions = dict.fromkeys(self._positions)
@@ -158,6 +165,25 @@ class LibrdkafkaSource:
             self._place()
         except KafkaException as error:
             raise transport_error("the committed offsets cannot be read", error) from error
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        """Implements `worker.ports.Source`."""
+        deadline = Deadline(METADATA_SECONDS)
+        try:
+            found = self._lookup.committed(partitions)
+            while waiting := [partition for partition in partitions if partition not in found]:
+                if not deadline.remaining_seconds():
+                    raise BrokerUnreachableError("an open transaction may change the committed offsets")
+                # After a commit the brokers still need some milliseconds to end the transaction.
+                time.sleep(ASK_AGAIN_SECONDS)
+                found |= self._lookup.committed(waiting)
+        except KafkaException as error:
+            raise transport_error("the committed offsets cannot be read", error) from error
+        return {partition: committed for partition, committed in found.items() if committed is not None}
+
+    def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+        """Implements `worker.ports.Source`."""
+        self._commits.commit(offsets)
 
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
@@ -175,8 +201,10 @@ class LibrdkafkaSource:
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
-        self._consumer.close()
-        self._lookup.close()
+        if not self._closed:
+            self._closed = True
+            self._consumer.close()
+            self._lookup.close()
 
     def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         """Takes partitions without reading them: any position would do, and the end is always there."""
@@ -209,12 +237,12 @@ class LibrdkafkaSource:
         reason = "an open transaction may move their offsets"
         try:
             committed = self._lookup.committed(waiting)
-            unread = [each for each, offset in committed.items() if offset is None and each not in self._started]
+            unread = [each for each, found in committed.items() if found is None and each not in self._started]
             self._started |= self._lookup.logged(unread, self._begin)
-            for partition, offset in committed.items():
+            for partition, found in committed.items():
                 if not self._paused:
                     self._consumer.resume([TopicPartition(*partition)])
-                self._seek(partition, self._started[partition] if offset is None else offset)
+                self._seek(partition, self._started[partition] if found is None else found.offset)
         except KafkaException as error:
             if code_of(error) not in NOT_NOW:
                 raise
