@@ -113,17 +113,25 @@ class DeadLetter(Struct, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     source: Position
     stage: str
-    """One of decode, validate, features."""
+    """One of decode, validate, features, encode."""
     error: str
     """Class name of the error."""
     message: str
     group_id: str
+    attempts: int = 1
+    """How often the group tried to answer the record. Once, unless the worker died of it."""
 
     @classmethod
-    def of(cls, source: Position, error: RecordError, group_id: str) -> "DeadLetter":
+    def of(cls, source: Position, error: RecordError, group_id: str, *, attempts: int = 1) -> "DeadLetter":
         """The account of why the record at `source` was refused."""
-        message = str(error)[:MAX_REASON_CHARACTERS]
-        return cls(source=source, stage=error.stage, error=type(error).__name__, message=message, group_id=group_id)
+        return cls(
+            source=source,
+            stage=error.stage,
+            error=type(error).__name__,
+            message=str(error)[:MAX_REASON_CHARACTERS],
+            group_id=group_id,
+            attempts=attempts,
+        )
 
     def to_headers(self) -> Headers:
         """Returns the headers to append to the refused record's own."""
@@ -136,6 +144,7 @@ class DeadLetter(Struct, kw_only=True):
             "exception.class.name": self.error,
             "exception.message": self.message,
             "group": self.group_id,
+            "attempts": str(self.attempts),
         }
         # A reason that quotes half a character must not stop the stream.
         return [(ERROR_HEADER_PREFIX + name, value.encode(errors="replace")) for name, value in values.items()]
@@ -146,6 +155,7 @@ class DeadLetter(Struct, kw_only=True):
 
         Raises:
             KeyError: the headers were not written by `to_headers`.
+            ValueError: they only look like it.
         """
         latest = {name: value for name, value in headers if value is not None}
 
@@ -160,6 +170,8 @@ class DeadLetter(Struct, kw_only=True):
             error=read("exception.class.name"),
             message=read("exception.message"),
             group_id=read("group"),
+            # Letters from before this header was there.
+            attempts=int(read("attempts")) if ERROR_HEADER_PREFIX + "attempts" in latest else 1,
         )
 
 

@@ -53,6 +53,7 @@ dead_letters = st.builds(
     error=text,
     message=text,
     group_id=text,
+    attempts=count,
 )
 messages = st.one_of(
     st.builds(Event, text=text, id=st.none() | text | count, passthrough=st.just(msgspec.UNSET) | raw_json),
@@ -143,10 +144,19 @@ def test_headers_without_an_account_raise_a_key_error() -> None:
 
 @pytest.mark.parametrize("kind", [DecodeError, ValidationError, FeatureError])
 def test_a_dead_letter_says_who_refused_and_why(kind: type[RecordError]) -> None:
-    account = DeadLetter.of(Position("events", 1, 2), kind("x" * 10_000), "readers")
+    account = DeadLetter.of(Position("events", 1, 2), kind("x" * 10_000), "readers", attempts=3)
 
     assert (account.stage, account.error, account.group_id) == (kind.stage, kind.__name__, "readers")
     assert account.message == "x" * MAX_REASON_CHARACTERS
+    assert (ERROR_HEADER_PREFIX + "attempts", b"3") in account.to_headers()
+
+
+def test_a_dead_letter_without_attempts_had_one() -> None:
+    account = DeadLetter.of(Position("events", 1, 2), DecodeError("x"), "readers")
+    earlier = [header for header in account.to_headers() if not header[0].endswith("attempts")]
+
+    assert DeadLetter.from_headers(earlier) == account
+    assert account.attempts == 1
 
 
 @given(message=text.filter(bool))

@@ -49,7 +49,9 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         scored_timestamp_ms=2,
         passthrough=msgspec.Raw(b"null"),
     ),
-    "dead_letter.json": DeadLetter(source=SOURCE, stage="decode", error="DecodeError", message="no", group_id="g"),
+    "dead_letter.json": DeadLetter(
+        source=SOURCE, stage="decode", error="DecodeError", message="no", group_id="g", attempts=2
+    ),
     "worker_status.json": WorkerStatus(
         instance="host-0",
         timestamp_ms=1,
