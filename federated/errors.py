@@ -6,6 +6,7 @@
     ├── DataError       the examples cannot be used: a file, a row, a column or a label is at fault
     ├── ConfigError     a preset, a key or a flag is unknown or out of range
     ├── OutputError     the model or its log cannot be written where it was asked for
+    ├── DivergenceError the model's numbers ran over, mostly because a learning rate is too high
     └── EngineError     TensorFlow Federated's worker process did not start, or died
 """
 
@@ -22,6 +23,10 @@ class ConfigError(LimelightError):
 
 class OutputError(LimelightError):
     """What the run leaves behind cannot be written there."""
+
+
+class DivergenceError(LimelightError):
+    """Training left the range of numbers; a model from here on would be noise."""
 
 
 class EngineError(LimelightError):

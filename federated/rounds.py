@@ -11,10 +11,11 @@ from typing import Protocol
 
 import numpy as np
 from msgspec import UNSET
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from federated.config import TrainingConfig
+from federated.config import Config
 from federated.data.clients import ClientDataset
+from federated.errors import DivergenceError
 from worker.messages import RoundRecord
 
 Weights = list[NDArray[np.float32]]
@@ -24,7 +25,11 @@ class Engine(Protocol):
     """Executes rounds."""
 
     def run_round(self, cohort: Sequence[ClientDataset]) -> dict[str, float]:
-        """Updates the server's model from the clients of `cohort`; returns training metrics."""
+        """Updates the server's model from the clients of `cohort`; returns training metrics, ``loss`` among them.
+
+        Raises:
+            FloatingPointError: an update was left out, because it is not finite.
+        """
 
     def weights(self) -> Weights:
         """The server's model."""
@@ -33,10 +38,9 @@ class Engine(Protocol):
 def run_rounds(
     engine: Engine,
     clients: Sequence[ClientDataset],
-    config: TrainingConfig,
+    config: Config,
     *,
     run: str,
-    seed: int,
     evaluate: Callable[[Weights], dict[str, float]],
     reports: Sequence[Callable[[RoundRecord], None]],
 ) -> dict[str, float]:
@@ -45,41 +49,61 @@ def run_rounds(
     Args:
         engine: executes them.
         clients: the federation; `RoundRecord.clients` are indices into it.
-        config: how many rounds, clients a round and local epochs.
+        config: how many rounds, clients a round and local epochs; the seed, see the module.
         run: name of the run in the records.
-        seed: see the module.
-        evaluate: weights -> held-out metrics.
+        evaluate: weights -> held-out metrics; raises FloatingPointError if the weights give none.
         reports: get each round's record as soon as the round is over.
 
     Returns:
         Held-out metrics after the last round.
+
+    Raises:
+        DivergenceError: a round's numbers are not finite. It is not reported.
     """
-    heldout: dict[str, float] = {}
-    latest: deque[Weights] = deque(maxlen=config.averaged_rounds)
-    for number in range(1, config.rounds + 1):
+    training = config.training
+    latest: deque[Weights] = deque(maxlen=training.averaged_rounds)
+    for number in range(1, training.rounds + 1):
         started = time.monotonic()
-        random = np.random.default_rng([seed, number])
-        chosen = draw_cohort(len(clients), config.clients_per_round, random)
-        cohort = [draw_local_data(clients[client], config.local_epochs, random) for client in chosen]
-        train = engine.run_round(cohort)
-        latest.append(engine.weights())
-        judged = number % config.evaluate_every == 0 or number == config.rounds
-        if judged:
-            heldout = evaluate(average(latest))
+        random = np.random.default_rng([config.seed, number])
+        chosen = draw_cohort(len(clients), training.clients_per_round, random)
+        cohort = [draw_local_data(clients[client], training.local_epochs, random) for client in chosen]
+        judged = number % training.evaluate_every == 0 or number == training.rounds
+        try:
+            train = engine.run_round(cohort)
+            latest.append(engine.weights())
+            _require_finite("the loss", train["loss"])
+            _require_finite("a weight of the model", *latest[-1])
+            heldout = evaluate(average(latest)) if judged else UNSET
+        except FloatingPointError as error:
+            raise _diverged(config, number, str(error)) from error
         record = RoundRecord(
             run=run,
             round=number,
-            rounds=config.rounds,
+            rounds=training.rounds,
             timestamp_ms=time.time_ns() // 1_000_000,
             seconds=time.monotonic() - started,
             clients=chosen,
             examples=sum(len(clients[client].label) for client in chosen),
             train=train,
-            heldout=heldout if judged else UNSET,
+            heldout=heldout,
         )
         for report in reports:
             report(record)
     return heldout
+
+
+def _require_finite(name: str, *values: ArrayLike) -> None:
+    if not all(np.isfinite(value).all() for value in values):
+        raise FloatingPointError(f"{name} is not finite")
+
+
+def _diverged(config: Config, number: int, what: str) -> DivergenceError:
+    training = config.training
+    return DivergenceError(
+        f"training diverged in round {number} of {training.rounds}: {what}. No model was written. Lower "
+        f"training.client_learning_rate ({training.client_learning_rate:g}) or training.server_learning_rate "
+        f"({training.server_learning_rate:g}) of preset {config.preset} with --set."
+    )
 
 
 def average(models: Collection[Weights]) -> Weights:

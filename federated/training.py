@@ -48,6 +48,7 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
     """Trains as `config` says and writes the SavedModel to `out`.
 
     Raises:
+        DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
         OutputError: `out` exists already, or cannot be written.
     """
@@ -70,9 +71,8 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
         metrics = run_rounds(
             engine,
             federation.clients,
-            config.training,
+            config,
             run=f"{out.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
-            seed=config.seed,
             evaluate=evaluate,
             reports=[write, show],
         )
@@ -102,11 +102,16 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
 
 
 def predict(classifier: Classifier, data: ClientDataset) -> np.ndarray:
-    """Class of each example, `[N]`."""
+    """Class of each example, `[N]`.
+
+    Raises:
+        FloatingPointError: an answer is not a number, though the weights may be.
+    """
     batches = np.array_split(data.token_ids, -(-len(data.token_ids) // EVALUATION_BATCH))
-    return np.concatenate(
-        [classifier.serving(tf.constant(batch))["probabilities"].numpy().argmax(axis=-1) for batch in batches]
-    )
+    probabilities = np.concatenate([classifier.serving(tf.constant(batch))["probabilities"] for batch in batches])
+    if not np.isfinite(probabilities).all():
+        raise FloatingPointError("an answer to a held-out example is not finite")
+    return probabilities.argmax(axis=-1)
 
 
 def _describe(config: Config, federation: Federation, training: Training) -> ModelCard:

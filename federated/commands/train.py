@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ConfigError: the preset or a flag is wrong.
         DataError: the examples cannot be used.
+        DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
         OutputError: the model's directory exists already, or cannot be written.
     """

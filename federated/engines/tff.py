@@ -138,10 +138,18 @@ class TffEngine:
 
         Returns:
             ``loss`` and ``accuracy`` over the cohort's examples, as the clients saw them while they trained.
+
+        Raises:
+            FloatingPointError: an update was left out, because it is not finite.
         """
         output = self._process.next(self._state, [self._dataset(client) for client in cohort])
         self._state = output.state
         metrics = output.metrics["client_work"]["train"]
+        # TFF says nothing when it leaves such clients out: their examples are missing, and the loss looks better.
+        if metrics["num_examples"] != sum(len(client.label) for client in cohort):
+            raise FloatingPointError("the model of a client is not finite")
+        if output.metrics["finalizer"]["update_non_finite"]:
+            raise FloatingPointError("the mean of the clients' updates is not finite")
         return {name: float(metrics[name]) for name in ("loss", "accuracy")}
 
     def weights(self) -> Weights:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federated.config import TrainingConfig
+from federated.config import Config, TrainingConfig
 from federated.data.clients import ClientDataset
+from federated.errors import DivergenceError
 from federated.rounds import draw_cohort, draw_local_data, run_rounds
 from worker.messages import RoundRecord
 
@@ -42,9 +43,8 @@ def run(config: TrainingConfig, *, seed: int = 1) -> tuple[LabelSum, list[RoundR
     heldout = run_rounds(
         engine,
         CLIENTS,
-        config,
+        Config(preset="test", seed=seed, training=config),
         run="test",
-        seed=seed,
         evaluate=lambda weights: {"accuracy": float(weights[0][0])},
         reports=[records.append],
     )
@@ -90,6 +90,46 @@ def test_a_round_draws_the_same_however_many_rounds_follow():
 def test_every_client_gets_its_turn():
     _, records, _ = run(TrainingConfig(rounds=40, clients_per_round=2))
     assert {index for record in records for index in record.clients} == set(range(len(CLIENTS)))
+
+
+class Overflow(LabelSum):
+    """In round 2 one of its numbers is not finite."""
+
+    def __init__(self, *, loss: float = 1.0, weight: float = 0.0) -> None:
+        super().__init__()
+        self.loss, self.weight = loss, weight
+
+    def run_round(self, cohort):
+        metrics = super().run_round(cohort)
+        return {**metrics, "loss": self.loss} if len(self.cohorts) == 2 else metrics
+
+    def weights(self):
+        return [np.ones(2, np.float32), np.array([0.0, self.weight if len(self.cohorts) == 2 else 0.0], np.float32)]
+
+
+def refuse(weights):
+    raise FloatingPointError("an answer is not finite")
+
+
+@pytest.mark.parametrize(
+    ("engine", "evaluate", "what"),
+    [
+        (Overflow(loss=float("nan")), lambda weights: {}, "the loss is not finite"),
+        (Overflow(loss=float("inf")), lambda weights: {}, "the loss is not finite"),
+        (Overflow(weight=float("-inf")), lambda weights: {}, "a weight of the model is not finite"),
+        (Overflow(), refuse, "an answer is not finite"),
+    ],
+)
+def test_what_diverges_ends_the_run_in_that_round_with_the_remedy(engine, evaluate, what):
+    config = Config(preset="fast", training=TrainingConfig(rounds=9, client_learning_rate=1e6, evaluate_every=2))
+    records = []
+    with pytest.raises(DivergenceError) as caught:
+        run_rounds(engine, CLIENTS, config, run="test", evaluate=evaluate, reports=[records.append])
+    assert str(caught.value) == (
+        f"training diverged in round 2 of 9: {what}. No model was written. Lower training.client_learning_rate (1e+06) "
+        "or training.server_learning_rate (0.003) of preset fast with --set."
+    )
+    assert [record.round for record in records] == [1]
 
 
 @given(clients=st.integers(1, 30), size=st.integers(1, 40), seed=st.integers(0, 2**32))

@@ -135,6 +135,21 @@ def test_starts_from_the_weights_that_it_was_given_and_reports_how_they_do_on_th
     assert metrics["loss"] == pytest.approx(float(tf.reduce_mean(losses)), abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "what"),
+    [
+        pytest.param(1, "the model of a client", id="client"),
+        # A single step is in range; the sum that the mean is taken of, weighted by examples, is not.
+        pytest.param(512, "the mean of the clients' updates", id="mean"),
+    ],
+)
+def test_an_update_that_is_not_finite_is_not_left_out_in_silence(worker, initial, batch_size, what):
+    config = TrainingConfig(batch_size=batch_size, client_learning_rate=3e38)
+    engine = TffEngine(BUILD, initial=initial, config=config)
+    with pytest.raises(FloatingPointError, match=f"{what} is not finite"):
+        engine.run_round([client(300, 1)])
+
+
 def test_a_worker_that_dies_ends_the_run_with_its_status(initial):
     with execution_context() as server:
         engine = TffEngine(BUILD, initial=initial, config=SGD)

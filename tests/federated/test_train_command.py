@@ -121,6 +121,19 @@ def test_the_small_classifier_of_the_article_fits_a_handful_of_chinese_sentences
     assert [card["labels"][index] for index in answers.argmax(axis=1)] == [label for _, label in learned]
 
 
+def test_training_that_diverges_writes_no_model(tmp_path, train_command):
+    """After a single step of this size all weights are finite, but what the model computes from them is not."""
+    rates = ["--set", "training.server_learning_rate=1e30", "--set", "model.encoder=simple_rnn"]
+    command = train_command("--preset", "demo", "--rounds", 1, *rates, "--out", tmp_path / "model")
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    *_, line = run.stderr.splitlines()
+    assert line.startswith("error: training diverged in round 1 of 1: an answer to a held-out example is not finite.")
+    assert "(1e+30) of preset demo" in line
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model-logs"]
+
+
 class Run(NamedTuple):
     """A trainer in the middle of its rounds."""
 
