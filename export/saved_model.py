@@ -23,6 +23,11 @@ from worker.ports import Scores
 MASKED, UNPADDED = "serving_default", "unpadded"
 PROBABILITIES = "probabilities"
 
+DIVERGED = (
+    "its training diverged. Train the model again with a lower training.client_learning_rate or "
+    "training.server_learning_rate."
+)
+
 Shape = list[int | None]
 """None where the size is free."""
 
@@ -30,6 +35,7 @@ Shape = list[int | None]
 class SavedModel(NamedTuple):
     """A loaded SavedModel that fulfils the contract above."""
 
+    path: Path
     signatures: Mapping[str, Any]
     """Signature name -> concrete function. Holds the weights' owner, see `load_saved_model`."""
     owner: Any
@@ -51,7 +57,7 @@ class SavedModelScorer:
         """Implements `worker.ports.Scorer`.
 
         Raises:
-            SavedModelError: TensorFlow cannot run the batch.
+            SavedModelError: TensorFlow cannot run the batch, or an answer is not finite.
         """
         try:
             outputs = self._model.signatures[MASKED](**{self._model.input: tf.constant(token_ids)})
@@ -60,6 +66,9 @@ class SavedModelScorer:
                 f"signature {MASKED!r} failed on a batch of shape {token_ids.shape}: {error.message}. "
                 "Do vocabulary.txt and the weights belong together?"
             ) from error
+        for name in self._model.outputs:
+            if not np.isfinite(outputs[name]).all():
+                raise SavedModelError(f"{self._model.path} answers with {name} that are not finite: {DIVERGED}")
         attention = {name: outputs[output].numpy() for name, output in self._attention.items()}
         return Scores(outputs[PROBABILITIES].numpy(), attention)
 
@@ -67,8 +76,8 @@ class SavedModelScorer:
 def load_saved_model(path: Path, assets: Assets) -> SavedModel:
     """
     Raises:
-        SavedModelError: there is no SavedModel at `path`, or a signature is missing or has other tensors than the
-            model card names.
+        SavedModelError: there is no SavedModel at `path`, a signature is missing or has other tensors than the model
+            card names, or a weight is not finite.
     """
     check_saved_model(path)
     try:
@@ -86,7 +95,10 @@ def load_saved_model(path: Path, assets: Assets) -> SavedModel:
     for name in (MASKED, UNPADDED):
         if name in owner.signatures:
             _check_signature(f"{path}, signature {name!r}", owner.signatures[name], assets.field.input, expected)
-    return SavedModel(owner.signatures, owner, assets.field.input, outputs, classes)
+    for weight in owner.signatures[MASKED].variables:
+        if weight.dtype.is_floating and not np.isfinite(weight.numpy()).all():
+            raise SavedModelError(f"{path}: the weight {weight.name!r} is not finite: {DIVERGED}")
+    return SavedModel(path, owner.signatures, owner, assets.field.input, outputs, classes)
 
 
 def check_saved_model(path: Path) -> None:

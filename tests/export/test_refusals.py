@@ -31,11 +31,13 @@ def save_function(tmp_path, card, write_assets):
     """Saves a model that is one function of token ids: signature `serving_default` with input `name`."""
     import tensorflow as tf
 
-    def save(function, *, dtype=tf.int32, name="token_ids", **card_fields):
+    def save(function, *, dtype=tf.int32, name="token_ids", variables=(), **card_fields):
         path = tmp_path / "function"
+        module = tf.Module()
+        module.weights = list(variables)
         spec = tf.TensorSpec([None, None], dtype, name=name)
         signature = tf.function(function, input_signature=[spec])
-        tf.saved_model.save(tf.Module(), str(path), signatures={"serving_default": signature})
+        tf.saved_model.save(module, str(path), signatures={"serving_default": signature})
         write_assets(path, msgspec.structs.replace(card, **card_fields))
         return path
 
@@ -106,6 +108,34 @@ def test_vocabulary_and_weights_differ(refusal, save_model, tmp_path):
     with (longer / "assets.extra" / "vocabulary.txt").open("a") as vocabulary:
         vocabulary.writelines(f"word{n}\n" for n in range(100))
     assert "Do vocabulary.txt and the weights belong together?" in refusal(longer)
+
+
+def test_weight_that_is_not_finite(refusal, save_function):
+    import tensorflow as tf
+
+    # Token 15 alone would meet it: an answer may never show it.
+    table = tf.Variable(tf.one_hot(15, 16, on_value=float("nan"), off_value=1.0), name="table")
+
+    def look_up(token_ids):
+        outputs = answer(token_ids)
+        return {**outputs, "probabilities": outputs["probabilities"] * table[token_ids[0, 0]]}
+
+    path = save_function(look_up, variables=[table])
+    message = refusal(path)
+    assert f"{path}: the weight 'table:0' is not finite: its training diverged" in message
+    assert "lower training.client_learning_rate" in message
+
+
+@pytest.mark.parametrize("name", ["probabilities", "attention"])
+def test_answer_that_is_not_finite(refusal, save_function, name):
+    def overflow(token_ids):
+        outputs = answer(token_ids)
+        return {**outputs, name: outputs[name] * 1e38 * 1e38}
+
+    path = save_function(overflow)
+    message = refusal(path)
+    assert f"{path} answers with {name} that are not finite: its training diverged" in message
+    assert "lower training.client_learning_rate" in message
 
 
 def test_traced_for_training(refusal, save_function):
