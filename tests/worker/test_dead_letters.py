@@ -1,6 +1,7 @@
 """What a dead letter says, how it is shown, and that a file of them gives every byte back."""
 
 import base64
+import hashlib
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from worker.dead_letters.export import encode_letter
 from worker.dead_letters.letter import REPLAYS_HEADER, Letter, Selection, read_letter
 from worker.dead_letters.listing import MAX_VALUE_CHARACTERS, describe, escape, line
+from worker.delivery import point_to
 from worker.errors import DecodeError, ValidationError
 from worker.messages import DeadLetter, Headers, Position
 from worker.ports import Record
@@ -99,6 +101,47 @@ def test_a_selection_takes_by_stage_and_error(selection: Selection, taken: bool)
     assert selection.takes(read_letter(letter_record())) == taken
 
 
+def pointer_record(errors: Headers = ERRORS) -> Record:
+    refused = Record("events", 2, 17, 900, b"key", b"x" * 5000, [("own", b"header")])
+    return Record("events.dlq", 0, 5, 1000, None, None, [*errors, *point_to(refused)])
+
+
+def test_a_pointer_is_read_and_shown_as_one() -> None:
+    letter = read_letter(pointer_record())
+    assert letter.pointer is not None
+    assert letter.pointer.value_bytes == 5000
+    assert letter.pointer.fits(b"x" * 5000)
+    assert not letter.pointer.fits(b"x" * 4999)
+    assert "(group limelight, pointer to the record and its 5000 bytes, " in line(letter, show_value=True)
+    shown = {"value_bytes": 5000, "value_sha256": hashlib.sha256(b"x" * 5000).hexdigest()}
+    assert describe(letter, show_value=True)["pointer"] == shown
+    assert msgspec.json.decode(encode_letter(letter))["pointer"] == shown
+
+
+def test_a_tombstone_with_headers_of_a_pointer_is_none() -> None:
+    # They stand in front of the reason, as all headers that the record brought along.
+    own = point_to(Record("events", 2, 17, 900, None, b"x", []))
+    letter = read_letter(letter_record(None, own)._replace(key=None))
+    assert letter.pointer is None
+    assert describe(letter, show_value=False)["pointer"] is None
+    assert letter.original_headers() == own
+
+
+@pytest.mark.parametrize("size", [b"", b"many", b"-1", b"9" * 5000, None])
+def test_headers_that_are_no_pointers_make_no_pointer(size: bytes | None) -> None:
+    record = pointer_record()
+    headers = [(name, size if name.endswith("bytes") else value) for name, value in record.headers]
+    assert read_letter(record._replace(headers=headers)).pointer is None
+    assert read_letter(pointer_record(errors=[])).pointer is None
+
+
+def test_attempts_are_shown_where_there_were_several() -> None:
+    errors = DeadLetter.of(SOURCE, DecodeError("x"), "limelight", attempts=3).to_headers()
+    letter = read_letter(letter_record(errors=errors))
+    assert "(group limelight, attempts: 3, " in line(letter, show_value=False)
+    assert describe(letter, show_value=False)["attempts"] == 3
+
+
 def test_a_line_says_where_from_why_and_how_large() -> None:
     own: Headers = [(REPLAYS_HEADER, b"2")]
     letter = read_letter(letter_record(b"{" * 10, own))
@@ -141,7 +184,9 @@ def test_json_has_every_fact() -> None:
         "error": "DecodeError",
         "message": "the value is not JSON",
         "group_id": "limelight",
+        "attempts": 1,
         "replays": 0,
+        "pointer": None,
         "size_bytes": letter.size_bytes(),
         "timestamp_ms": 1000,
     }

@@ -19,6 +19,7 @@ from deploy.local.kafka.topics import create_topics
 from worker.__main__ import main
 from worker.dead_letters.letter import REPLAYS_HEADER
 from worker.dead_letters.progress import Checkpoint
+from worker.delivery import point_to
 from worker.errors import DecodeError, FencedError, RecordError, ValidationError
 from worker.messages import ERROR_HEADER_PREFIX, DeadLetter, Headers, Position
 from worker.ports import Output, Record
@@ -59,6 +60,25 @@ class Place:
                 where = {"partition": number % 2, "timestamp_ms": 1000 + number}
                 producer.send(self.letters, str(number).encode(), key=b"\xff", headers=headers, **where)
             producer.flush()
+
+    def refuse_large(self, value: bytes) -> None:
+        """Adds the record to the input, and a letter that only points to it."""
+        with closing(KafkaProducer(bootstrap_servers=self.servers)) as producer:
+            where = producer.send(self.input, value, key=b"large", headers=[("own", b"1")], partition=2).get(10)
+        record = Record(self.input, 2, where.offset, 1, b"large", value, [])
+        reason = DeadLetter.of(record.position, DecodeError("bad"), self.group).to_headers()
+        letter = Output(self.letters, 0, None, None, [*reason, *point_to(record)], 2000)
+        with closing(self.open_sink("refuse")) as sink:
+            sink.commit([letter], {0: Checkpoint(0, "")})
+
+    def open_sink(self, identifier: str) -> ReplaySink:
+        return ReplaySink(
+            self.client,
+            group_id=f"{self.group}.replay.{identifier}",
+            topic=self.letters,
+            transaction_timeout_seconds=10,
+            deadline_seconds=8,
+        )
 
     def run(self, *arguments: str) -> tuple[int, list[str], list[str]]:
         """Exit status, lines on stdout, lines on stderr."""
@@ -225,6 +245,27 @@ def test_what_outgrew_its_topic_stays(place: Place) -> None:
     assert [line.partition(" stays: ")[2] for line in errors] == [reason]
 
 
+def test_a_pointer_is_shown_and_its_record_replayed_as_long_as_it_is_there(place: Place) -> None:
+    values = [b"x" * 500_000, b"y" * 500_000]
+    for value in values:
+        place.refuse_large(value)
+
+    listed, [summary] = place.run("inspect", "--show-value")[1:]
+    assert all(", pointer to the record and its 500000 bytes, " in line for line in listed)
+    assert summary == "2 of 2 dead letters listed (decode 2)"
+
+    with KafkaAdminClient(bootstrap_servers=place.servers) as admin:
+        admin.delete_records({TopicPartition(place.input, 2): 1})
+    status, lines, errors = place.run("replay", "--id", "x")
+
+    reason = "its record, to which it is a pointer, is gone"
+    assert (status, lines) == (0, [f"replay x to {place.input}: 1 sent, 1 stay: {reason}"])
+    assert errors == [f"{place.letters}-0-0 stays: {reason}"]
+    *_, again = place.sent()
+    assert (again.partition, again.offset, again.key, again.value) == (2, 2, b"large", values[1])
+    assert again.headers == [("own", b"1"), (REPLAYS_HEADER, b"1")]
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -294,14 +335,8 @@ def test_asked_to_end_it_leaves_no_transaction_open(place: Place, number: signal
 
 
 def test_the_later_of_two_replays_goes_on(place: Place) -> None:
-    def open_sink() -> ReplaySink:
-        group_id = f"{place.group}.replay.x"
-        return ReplaySink(
-            place.client, group_id=group_id, topic=place.letters, transaction_timeout_seconds=10, deadline_seconds=8
-        )
-
     output = Output(place.input, 0, None, b"1", [], 1)
-    with closing(open_sink()) as first, closing(open_sink()) as second:
+    with closing(place.open_sink("x")) as first, closing(place.open_sink("x")) as second:
         second.commit([output], {0: Checkpoint(1, "note")})
         with pytest.raises(FencedError, match="another process began to replay"):
             first.commit([output], {0: Checkpoint(2, "other")})

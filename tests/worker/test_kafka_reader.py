@@ -81,6 +81,14 @@ def test_partitions_without_an_end_are_not_read(topic: Topic) -> None:
     assert read(topic.reader(), {1: 1}) == [(1, b"c")]
 
 
+def test_partitions_that_were_left_out_can_be_read_later(topic: Topic) -> None:
+    topic.fill(0, b"a")
+    topic.fill(1, b"b")
+    reader = topic.reader()
+    assert read(reader, {0: 1}) == [(0, b"a")]
+    assert read(reader, {1: 1}) == [(1, b"b")]
+
+
 def test_an_empty_topic_has_an_end(topic: Topic) -> None:
     reader = topic.reader()
     assert reader.beginnings() == reader.ends() == {0: 0, 1: 0}

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from worker.dead_letters.errors import ReplayError
 from worker.dead_letters.letter import REPLAYS_HEADER, Letter, Selection
+from worker.dead_letters.originals import Originals
 from worker.dead_letters.progress import Checkpoint, Outcome, Plan, from_note
 from worker.dead_letters.replay import Replay, Result, Target, size_bound
-from worker.errors import DecodeError, DeliveryError, RecordError, ValidationError
+from worker.delivery import point_to
+from worker.errors import DecodeError, DeliveryError, RecordError, TopicMissingError, ValidationError
 from worker.messages import DeadLetter, Headers, Position
 from worker.ports import Output, Record
 
@@ -24,26 +26,19 @@ SOURCE = Position("events", 0, 0)
 TARGET = Target(4, None)
 
 
-class MemoryLetters:
-    """Partitions of a dead-letter topic as lists; the number of a record is its place."""
+class MemoryLog:
+    """Partitions of a topic as lists; the number of a record is its place."""
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(self, topic: str, partitions: int = 1) -> None:
+        self.topic = topic
         self.logs: list[list[Record]] = [[] for _ in range(partitions)]
         self.oldest = dict.fromkeys(range(partitions), 0)
         self._positions = dict(self.oldest)
 
-    def add(
-        self,
-        value: bytes,
-        *,
-        source: Position = SOURCE,
-        error: RecordError | None = None,
-        own: Headers | None = None,
-        partition: int = 0,
-    ) -> None:
-        errors = DeadLetter.of(source, error or DecodeError("bad"), "limelight").to_headers()
+    def append(self, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = 0) -> Record:
         log = self.logs[partition]
-        log.append(Record("events.dlq", partition, len(log), 1, b"key", value, [*(own or []), *errors]))
+        log.append(Record(self.topic, partition, len(log), 1, key, value, headers))
+        return log[-1]
 
     def beginnings(self) -> dict[int, int]:
         return dict(self.oldest)
@@ -66,12 +61,36 @@ class MemoryLetters:
                 self._positions[number] = min(end, position + (max_records or 1000))
             yield turn
 
+    def close(self) -> None:
+        pass
+
+
+class MemoryLetters(MemoryLog):
+    """A dead-letter topic."""
+
+    def add(
+        self,
+        value: bytes,
+        *,
+        source: Position = SOURCE,
+        error: RecordError | None = None,
+        own: Headers | None = None,
+        partition: int = 0,
+    ) -> None:
+        errors = DeadLetter.of(source, error or DecodeError("bad"), "limelight").to_headers()
+        self.append(b"key", value, [*(own or []), *errors], partition=partition)
+
+    def add_pointer(self, record: Record) -> None:
+        errors = DeadLetter.of(record.position, DecodeError("bad"), "limelight").to_headers()
+        self.append(None, None, [*errors, *point_to(record)])
+
 
 class MemoryStore:
     """Commits, or dies: before the commit, or after it without telling."""
 
     def __init__(self) -> None:
         self.sent: list[Output] = []
+        self.slices: list[int] = []
         self.checkpoints: dict[int, Checkpoint] = {}
         self.deaths: list[str] = []
 
@@ -83,6 +102,7 @@ class MemoryStore:
         if death == "before":
             raise DeliveryError("died")
         self.sent += outputs
+        self.slices.append(len(outputs))
         self.checkpoints.update(checkpoints)
         if death == "after":
             raise DeliveryError("died")
@@ -100,26 +120,35 @@ class Bench:
     """A replay that can be run again and again, each time as a new process would."""
 
     def __init__(self, partitions: int = 1) -> None:
-        self.letters = MemoryLetters(partitions)
+        self.letters = MemoryLetters("events.dlq", partitions)
+        self.events = MemoryLog("events", 8)
         self.store = MemoryStore()
         self.left: list[tuple[int, Outcome]] = []
         self.enough = sys.maxsize
 
-    def run(self, plan: Plan = PLAN, *, target: Target = TARGET, slice_records: int = 2) -> Result:
+    def run(
+        self, plan: Plan = PLAN, *, target: Target = TARGET, slice_records: int = 2, slice_bytes: int = 1 << 20
+    ) -> Result:
         def note(letter: Letter, outcome: Outcome) -> None:
             self.left.append((letter.record.offset, outcome))
 
         return Replay(
             self.letters,
+            Originals(self._open),
             self.store,
             plan,
             target,
             slice_records=slice_records,
-            slice_bytes=1 << 20,
+            slice_bytes=slice_bytes,
             clock=FixedClock(),
             left=note,
             stopped=lambda: len(self.store.sent) >= self.enough,
         ).run()
+
+    def _open(self, topic: str) -> MemoryLog:
+        if topic != self.events.topic:
+            raise TopicMissingError(topic)
+        return self.events
 
     def values(self) -> list[bytes | None]:
         return [output.value for output in self.store.sent]
@@ -135,6 +164,76 @@ def test_a_letter_becomes_the_record_that_it_was() -> None:
     expected = Output("events", 2, b"key", b"\xffvalue", [*own, (REPLAYS_HEADER, b"1")], NOW_MS)
     assert bench.store.sent == [expected]
     assert result == Result(Counter(replayed=1), Counter(replayed=1), 0)
+
+
+def test_a_pointer_becomes_the_record_that_it_points_to() -> None:
+    bench = Bench()
+    own: Headers = [("traceparent", b"00-1"), ("x", None), ("limelight.value.sha256", b"own")]
+    for number in range(3):
+        record = bench.events.append(b"key", b"large %d" % number, own, partition=6)
+    bench.letters.add_pointer(record)
+
+    result = bench.run()
+
+    expected = Output("events", 2, b"key", b"large 2", [*own, (REPLAYS_HEADER, b"1")], NOW_MS)
+    assert bench.store.sent == [expected]
+    assert result.total == Counter(replayed=1)
+
+
+def test_a_pointer_to_a_record_without_a_value_is_no_reason_to_leave_it() -> None:
+    bench = Bench()
+    bench.letters.add_pointer(bench.events.append(b"k" * 100, None, []))
+    bench.run()
+    assert [(output.key, output.value) for output in bench.store.sent] == [(b"k" * 100, None)]
+
+
+@pytest.mark.parametrize("fate", ["expired", "truncated", "compacted", "made anew", "partition gone", "topic gone"])
+def test_a_pointer_whose_record_is_gone_stays_and_is_told(fate: str) -> None:
+    bench = Bench()
+    record = bench.events.append(b"key", b"large", [], partition=6)
+    bench.letters.add_pointer(record)
+    bench.letters.add(b"small")
+    match fate:
+        case "expired":
+            bench.events.append(b"key", b"later", [], partition=6)
+            bench.events.oldest[6] = 1
+        case "truncated":
+            bench.events.logs[6].clear()
+        case "compacted":
+            bench.events.logs[6][0] = record._replace(offset=1)
+        case "made anew":
+            bench.events.logs[6][0] = record._replace(value=b"other")
+        case "partition gone":
+            bench.events = MemoryLog("events", 2)
+        case "topic gone":
+            bench.events.topic = "other"
+
+    result = bench.run()
+
+    assert bench.values() == [b"small"], "never a null in its place"
+    assert bench.left == [(0, Outcome.GONE)]
+    assert result.total == Counter(replayed=1, gone=1)
+
+
+def test_the_replays_of_a_pointer_are_counted_by_its_record() -> None:
+    bench = Bench()
+    for count in (b"2", b"3"):
+        bench.letters.add_pointer(bench.events.append(b"key", b"large", [(REPLAYS_HEADER, count)]))
+
+    result = bench.run()
+
+    assert [output.headers for output in bench.store.sent] == [[(REPLAYS_HEADER, b"3")]]
+    assert bench.left == [(1, Outcome.EXHAUSTED)]
+    assert result.total == Counter(replayed=1, exhausted=1)
+
+
+def test_a_transaction_is_bounded_by_the_records_and_not_by_the_letters() -> None:
+    bench = Bench()
+    for _ in range(5):
+        bench.letters.add_pointer(bench.events.append(b"key", b"x" * 1000, []))
+    bench.run(slice_records=5, slice_bytes=2000)
+    assert bench.store.slices == [0, 2, 2, 1]
+    assert bench.run().now == Counter()
 
 
 def test_what_comes_after_the_beginning_is_another_replays_business() -> None:

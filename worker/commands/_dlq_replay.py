@@ -12,6 +12,7 @@ from types import FrameType
 from worker.clock import SystemClock
 from worker.dead_letters.errors import ReplayError
 from worker.dead_letters.letter import Letter, Selection
+from worker.dead_letters.originals import Originals
 from worker.dead_letters.progress import Outcome, Plan, ProgressStore
 from worker.dead_letters.replay import Replay, Result, Target
 from worker.settings import Settings
@@ -26,6 +27,7 @@ MAX_TOLD = 20
 REASONS = {
     Outcome.EXHAUSTED: "replayed too often",
     Outcome.TOO_LARGE: "too large with the count of its replays",
+    Outcome.GONE: "its record, to which it is a pointer, is gone",
     Outcome.FOREIGN: "not written by a worker",
 }
 
@@ -52,9 +54,12 @@ def replay_letters(
 
     with ExitStack() as opened:
         store = _open_store(settings, arguments, opened)
+        originals = Originals(lambda topic: KafkaReader(client_properties(settings), topic=topic, begin="beginning"))
+        opened.callback(originals.close)
         stop = opened.enter_context(_stop_signals())
         result = Replay(
             reader,
+            originals,
             store,
             plan,
             target,

@@ -2,6 +2,8 @@
 
 Bytes that are UTF-8 stand as text under ``key`` and ``value``, others in base64 under ``key_base64`` and
 ``value_base64``; null is null. Headers are a list, because their names may repeat, of ``name`` and ``value``.
+
+``pointer`` is null unless the letter does not hold its record, which is then in its own topic, if anywhere.
 """
 
 import base64
@@ -21,9 +23,12 @@ def encode_letter(letter: Letter) -> bytes:
             "timestamp_ms": record.timestamp_ms,
             "refusal": letter.refusal,
             "replays": letter.replays,
+            "pointer": letter.pointer and letter.pointer._asdict(),
             **_as_text("key", record.key),
             **_as_text("value", record.value),
-            "headers": [{**_as_text("name", name.encode()), **_as_text("value", value)} for name, value in record.headers],
+            "headers": [
+                {**_as_text("name", name.encode()), **_as_text("value", value)} for name, value in record.headers
+            ],
         }
     )
 

@@ -2,8 +2,12 @@
 
 Its key and value are the original's. Its headers are the original's, then those of `worker.messages.DeadLetter`; a
 record that was replayed before also carries how often.
+
+A letter that would not have held its record is a pointer to it instead: it has neither key nor value, and its headers
+are those of `DeadLetter`, then those of `Pointer`. The record is where it was, as long as its topic keeps it.
 """
 
+import hashlib
 from typing import NamedTuple
 
 from worker.messages import ERROR_HEADER_PREFIX, DeadLetter, Headers
@@ -13,6 +17,19 @@ REPLAYS_HEADER = "limelight.replays"
 """How often a record was sent again. The worker passes it on like any header that it does not know."""
 MAX_DIGITS = 9
 """A longer count is none of ours."""
+POINTER_HEADERS = ("limelight.value.bytes", "limelight.value.sha256")
+"""The last two of a pointer, see `worker.delivery.point_to`."""
+
+
+class Pointer(NamedTuple):
+    """What a letter says of the value that it does not hold."""
+
+    value_bytes: int
+    value_sha256: str
+
+    def fits(self, value: bytes | None) -> bool:
+        """True if this is the value. None counts as empty."""
+        return hashlib.sha256(value or b"").hexdigest() == self.value_sha256
 
 
 class Letter(NamedTuple):
@@ -21,6 +38,8 @@ class Letter(NamedTuple):
     record: Record
     refusal: DeadLetter | None
     """None if no worker wrote it."""
+    pointer: Pointer | None
+    """None if the record is the original itself, but for the headers."""
     replays: int
 
     def original_headers(self) -> Headers:
@@ -59,6 +78,21 @@ def read_letter(record: Record) -> Letter:
     except (KeyError, ValueError):
         # Another program's letter, or one that only looks like ours.
         refusal = None
-    counts = [value for name, value in record.headers if name == REPLAYS_HEADER and value is not None]
-    replays = max((int(value) for value in counts if value.isdigit() and len(value) <= MAX_DIGITS), default=0)
-    return Letter(record, refusal, replays)
+    pointer = None if refusal is None else _read_pointer(record)
+    return Letter(record, refusal, pointer, count_replays(record.headers))
+
+
+def count_replays(headers: Headers) -> int:
+    """How often a record with these headers was sent again."""
+    counts = [value for name, value in headers if name == REPLAYS_HEADER and value is not None]
+    return max((int(value) for value in counts if value.isdigit() and len(value) <= MAX_DIGITS), default=0)
+
+
+def _read_pointer(record: Record) -> Pointer | None:
+    (size_name, size), (digest_name, digest) = record.headers[-2:]
+    # Behind the reason: a record may have headers of these names itself, and keeps them in front of it.
+    if record.key is not None or record.value is not None or (size_name, digest_name) != POINTER_HEADERS:
+        return None
+    if size is None or digest is None or not size.isdigit() or len(size) > MAX_DIGITS:
+        return None
+    return Pointer(int(size), digest.decode(errors="replace"))

@@ -24,7 +24,9 @@ def describe(letter: Letter, *, show_value: bool) -> dict[str, Any]:
         "error": refusal and refusal.error,
         "message": refusal and refusal.message,
         "group_id": refusal and refusal.group_id,
+        "attempts": refusal and refusal.attempts,
         "replays": letter.replays,
+        "pointer": letter.pointer and letter.pointer._asdict(),
         "size_bytes": letter.size_bytes(),
         "timestamp_ms": record.timestamp_ms,
     }
@@ -37,11 +39,15 @@ def line(letter: Letter, *, show_value: bool) -> str:
     facts = [f"{letter.size_bytes()} bytes", f"letter {record.position}"]
     if letter.replays:
         facts.insert(0, f"replays: {letter.replays}")
+    if letter.pointer is not None:
+        facts.insert(0, f"pointer to the record and its {letter.pointer.value_bytes} bytes")
     if refusal is None:
         text = f"{record.position}  was not written by a worker"
     else:
         text = f"{refusal.source}  {refusal.stage} {refusal.error}: {refusal.message}"
         facts.insert(0, f"group {refusal.group_id}")
+        if refusal.attempts > 1:
+            facts.insert(1, f"attempts: {refusal.attempts}")
     value = f"  value: {_beginning(record.value)}" if show_value else ""
     return escape(f"{text} ({', '.join(facts)}){value}")
 

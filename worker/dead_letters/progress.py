@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     """It was replayed so often that once more would make a loop."""
     TOO_LARGE = "too_large"
     """With the count of its replays it no longer fits the topic."""
+    GONE = "gone"
+    """It is a pointer, and what it points to is no longer there."""
     FOREIGN = "foreign"
     """No worker wrote it: where it came from is not known."""
 

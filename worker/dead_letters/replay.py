@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from worker.dead_letters.errors import ReplayError
-from worker.dead_letters.letter import REPLAYS_HEADER, Letter, read_letter
+from worker.dead_letters.letter import REPLAYS_HEADER, Letter, count_replays, read_letter
+from worker.dead_letters.originals import Originals
 from worker.dead_letters.progress import Checkpoint, Outcome, Plan, Progress, ProgressStore, from_note, to_note
-from worker.pipeline import cut
 from worker.ports import Clock, Output, Record
 
 BATCH_OVERHEAD_BYTES = 96
@@ -76,6 +76,7 @@ class Replay:
     def __init__(
         self,
         letters: Letters,
+        originals: Originals,
         store: ProgressStore,
         plan: Plan,
         target: Target,
@@ -89,16 +90,18 @@ class Replay:
         """
         Args:
             letters: the dead-letter topic.
+            originals: where the records are that the letters do not hold.
             store: of the progress, and of the records that are sent.
             plan: which letters, and where to.
             target: what is known about that place.
             slice_records: most letters in one transaction.
-            slice_bytes: a slice is closed when its keys and values pass this size.
+            slice_bytes: a transaction is closed when its records reach this size.
             clock: gives the records' timestamp. Their old one could make retention remove them at once.
             left: told about each letter that was meant and is not sent.
             stopped: asked between transactions whether to end before the end.
         """
         self._letters = letters
+        self._originals = originals
         self._store = store
         self._plan = plan
         self._target = target
@@ -122,8 +125,7 @@ class Replay:
         before = self._sum()
         ends = {partition: progress.end for partition, progress in self._progress.items()}
         for records in self._letters.read_until(ends, max_records=self._slice_records):
-            for part in cut(records, max_bytes=self._slice_bytes):
-                self._send(part)
+            self._send(records)
             if self._stopped():
                 break
         total = self._sum()
@@ -153,39 +155,57 @@ class Replay:
         return removed
 
     def _send(self, records: Sequence[Record]) -> None:
-        outputs = []
+        """Judges letters and commits, as often as the records that they stand for reach the size of a slice."""
+        outputs: list[Output] = []
+        behind: dict[int, int] = {}
+        size_bytes = 0
         for record in records:
             outcome, output = self._judge(record)
             self._progress[record.partition].count(outcome)
+            behind[record.partition] = record.offset + 1
             if output is not None:
                 outputs.append(output)
-        behind = {record.partition: record.offset + 1 for record in records}
-        self._store.commit(
-            outputs,
-            {number: Checkpoint(offset, to_note(self._progress[number])) for number, offset in behind.items()},
-        )
+                size_bytes += size_bound(output)
+            if size_bytes >= self._slice_bytes:
+                self._commit(outputs, behind)
+                outputs, behind, size_bytes = [], {}, 0
+        if behind:
+            self._commit(outputs, behind)
+
+    def _commit(self, outputs: Sequence[Output], behind: Mapping[int, int]) -> None:
+        notes = {number: to_note(self._progress[number]) for number in behind}
+        self._store.commit(outputs, {number: Checkpoint(offset, notes[number]) for number, offset in behind.items()})
 
     def _judge(self, record: Record) -> tuple[Outcome, Output | None]:
-        letter, plan = read_letter(record), self._plan
-        if not plan.selection.takes(letter):
+        letter = read_letter(record)
+        if not self._plan.selection.takes(letter):
             return Outcome.FILTERED, None
-        if letter.refusal is None:
-            outcome = Outcome.FOREIGN
-        elif letter.replays >= plan.max_replays:
-            outcome = Outcome.EXHAUSTED
-        else:
-            output = self._restore(letter, letter.refusal.source.partition % self._target.partitions)
-            limit = self._target.max_record_bytes
-            if limit is None or size_bound(output) <= limit:
-                return Outcome.REPLAYED, output
-            outcome = Outcome.TOO_LARGE
-        self._left(letter, outcome)
-        return outcome, None
+        restored = self._restore(letter)
+        if isinstance(restored, Output):
+            return Outcome.REPLAYED, restored
+        self._left(letter, restored)
+        return restored, None
 
-    def _restore(self, letter: Letter, partition: int) -> Output:
-        record = letter.record
-        headers = [*letter.original_headers(), (REPLAYS_HEADER, str(letter.replays + 1).encode())]
-        return Output(self._plan.to_topic, partition, record.key, record.value, headers, self._clock.now_ms())
+    def _restore(self, letter: Letter) -> Output | Outcome:
+        """The record to send, or why there is none."""
+        refusal, plan, target = letter.refusal, self._plan, self._target
+        if refusal is None:
+            return Outcome.FOREIGN
+        record, headers = letter.record, letter.original_headers()
+        if letter.pointer is not None:
+            original = self._originals.find(refusal.source, letter.pointer)
+            if original is None:
+                return Outcome.GONE
+            record, headers = original, [header for header in original.headers if header[0] != REPLAYS_HEADER]
+        replays = count_replays(record.headers)
+        if replays >= plan.max_replays:
+            return Outcome.EXHAUSTED
+        headers = [*headers, (REPLAYS_HEADER, str(replays + 1).encode())]
+        partition = refusal.source.partition % target.partitions
+        output = Output(plan.to_topic, partition, record.key, record.value, headers, self._clock.now_ms())
+        if target.max_record_bytes is not None and size_bound(output) > target.max_record_bytes:
+            return Outcome.TOO_LARGE
+        return output
 
     def _sum(self) -> Counter[str]:
         return sum((Counter(progress.outcomes) for progress in self._progress.values()), Counter[str]())

@@ -109,6 +109,7 @@ class KafkaReader:
             TransportError: reading failed, or nothing came for long.
         """
         self._consumer.pause(*[each for each in self._partitions if each.partition not in ends])
+        self._consumer.resume(*[each for each in self._partitions if each.partition in ends])
         deadline, last = Deadline(STALLED_SECONDS), dict[int, int]()
         while (positions := {number: self.position(number) for number in ends}) and any(
             positions[number] < end for number, end in ends.items()
