@@ -62,6 +62,8 @@ def write_saved_model(
         write_directory(path, fill)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}. Name another directory.") from error
+    except tf.errors.OpError as error:
+        raise OutputError(f"cannot write {path}: {error.message}. Name another directory.") from error
 
 
 def _save(directory: Path, classifier: Classifier) -> None:

@@ -15,7 +15,7 @@ from federated.data.clients import Federation, build_federation
 from federated.data.examples import Example
 from federated.data.generator import generate
 from federated.data.readers import read_examples
-from federated.errors import ConfigError
+from federated.errors import ConfigError, OutputError
 from federated.outputs import check_outputs
 from worker.files import write_file
 
@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
         OutputError: the model's directory exists already, or cannot be written.
     """
     config = load_config(arguments.preset, _overrides(arguments))
-    check_outputs(arguments.out, figures=arguments.json)
+    log_dir = arguments.log_dir or Path(f"{arguments.out}-logs")
+    check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json)
     federation = _build_federation(config, _load_examples(arguments, config))
     examples = sum(len(client.label) for client in federation.clients)
     print(
@@ -63,26 +64,32 @@ def run(arguments: argparse.Namespace) -> None:
     # Left to itself, SIGTERM would end this process without its `finally` blocks.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        result = _train(config, federation, arguments)
+        result = _train(config, federation, out=arguments.out, log_dir=log_dir)
     except (KeyboardInterrupt, SystemExit):
         print("interrupted: no model was written", file=sys.stderr)
         raise
     if arguments.json:
-        write_file(arguments.json, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        _write_figures(arguments.json, result)
     print(
         f"{result.out}: {result.rounds} rounds, {result.clients} clients, {result.seconds:.0f} s, held-out accuracy "
         f"{result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
     )
 
 
-def _train(config: Config, federation: Federation, arguments: argparse.Namespace) -> "RunResult":
+def _train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -> "RunResult":
     # One of TensorFlow Federated's dependencies says so at every import.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
     from federated.training import train  # noqa: PLC0415
 
-    log_directory = arguments.log_dir or arguments.out.with_name(f"{arguments.out.name}-logs")
-    return train(config, federation, out=arguments.out, log_dir=log_directory)
+    return train(config, federation, out=out, log_dir=log_dir)
+
+
+def _write_figures(path: Path, result: "RunResult") -> None:
+    try:
+        write_file(path, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}. The model is complete: {result.out}.") from error
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -59,16 +59,44 @@ def test_a_model_that_exists_is_not_overwritten(refuse, tmp_path):
     assert "model exists already" in refuse("--preset", "demo", "--out", "model")
 
 
+LONG = 250 * "x"
+"""A name that fits, but not with what a temporary file adds to it."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--out", "reviews.csv/model"], ["cannot make reviews.csv", "--out"]),
-        (["--out", "model", "--json", "nowhere/figures.json"], ["nowhere/figures.json", "--json"]),
+        (["--out", "reviews.csv/model"], ["reviews.csv/model", "Not a directory", "--out"]),
+        (["--out", "missing/.."], ["exists already", "--out"]),
+        (["--out", "nowhere"], ["exists already", "--out"]),
+        (["--out", LONG], [LONG, "File name too long", "--out"]),
+        (["--out", f"{LONG * 2}/model"], ["File name too long", "--out"]),
+        (["--log-dir", "reviews.csv"], ["reviews.csv", "Not a directory", "--log-dir"]),
+        (["--log-dir", "model"], ["model", "--log-dir"]),
+        (["--log-dir", "model/logs"], ["model", "--log-dir"]),
+        (["--log-dir", "logs"], ["logs/rounds.jsonl", "is a directory", "--log-dir"]),
+        (["--log-dir", "broken"], ["broken/tensorboard", "Not a directory", "--log-dir"]),
+        (["--json", "nowhere/figures.json"], ["nowhere/figures.json", "no directory"]),
+        (["--json", "logs"], ["logs", "is a directory", "--json"]),
+        (["--json", f"{LONG}.json"], ["File name too long", "--json"]),
+        (["--json", "model"], ["model", "something else", "--json"]),
+        (["--json", "model-logs"], ["model-logs", "something else", "--json"]),
+        (["--json", "old/rounds.jsonl", "--log-dir", "./old/../old"], ["something else", "--json"]),
+        (["--json", "/proc/figures.json"], ["/proc", "--json"]),
     ],
 )
-def test_an_output_that_cannot_be_written_is_refused_before_training(refuse, arguments, named):
-    line = refuse("--preset", "demo", *arguments)
+def test_an_output_that_cannot_be_written_is_refused_before_training(refuse, tmp_path, arguments, named):
+    (tmp_path / "logs" / "rounds.jsonl").mkdir(parents=True)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "tensorboard").touch()
+    (tmp_path / "old").mkdir()
+    (tmp_path / "nowhere").symlink_to("missing")
+    line = refuse("--preset", "demo", "--out", "model", *arguments)
     assert all(word in line for word in named), line
+
+
+def test_what_is_refused_makes_no_directories(refuse):
+    refuse("--preset", "demo", "--text-field", "review", "--out", "new/model", "--log-dir", "new/logs")
 
 
 @pytest.mark.parametrize("rounds", ["0", "-3", "many"])
