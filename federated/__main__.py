@@ -34,17 +34,32 @@ def main(argv: Sequence[str] | None = None) -> int:
             parsers[words[0]].set_defaults(run=command.run)
         arguments = parser.parse_args(words)
         arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except LimelightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        # What TensorFlow says inside a message can run over several lines.
+        return _fail(str(error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader has left, as `head` does. Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has left, as `head` does.
+        _discard_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        # A command answers for the files that it names. What is left is standard output, on a full disk for example.
+        _discard_output()
+        return _fail(f"cannot write {error.filename or 'standard output'}: {error.strerror}.")
     return 0
+
+
+def _fail(message: str) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return 1
+
+
+def _discard_output() -> None:
+    """Python would complain once more when it flushes standard output at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 from federated.commands.arguments import count, seed
-from federated.data.examples import encode_line, write_lines
+from federated.data.examples import encode_line
 from federated.data.generator import generate
+from federated.errors import OutputError
+from worker.files import open_whole
 
 STDOUT = Path("-")
 
@@ -22,10 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Writes the messages: a file whole or not at all, standard output line by line."""
+    """Writes the messages: a file whole or not at all, standard output and devices line by line.
+
+    Raises:
+        OutputError: the file cannot be written, or standard output is closed.
+    """
     examples = generate(records=arguments.records, seed=arguments.seed, clients=arguments.clients)
     lines = (encode_line(example, identifier=number) for number, example in enumerate(examples, start=1))
     if arguments.output == STDOUT:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed. Name a file with --output.")
         sys.stdout.buffer.writelines(lines)
-    else:
-        write_lines(arguments.output, lines)
+        return
+    try:
+        with open_whole(arguments.output) as file:
+            file.writelines(lines)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"cannot write {arguments.output}: {error.strerror}. Change --output.") from error

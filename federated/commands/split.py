@@ -1,13 +1,15 @@
 """``python -m federated split``: a labelled file in two, one to train on and one to judge by."""
 
 import argparse
+import os
 from pathlib import Path
 
 from federated.commands.arguments import fraction, seed
-from federated.data.examples import encode_line, write_lines
-from federated.data.holdout import hold_out
+from federated.data.examples import Example, encode_line
+from federated.data.holdout import Holdout, hold_out
 from federated.data.readers import read_examples
 from federated.errors import OutputError
+from worker.files import open_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Writes both files and prints how many examples each has. ``id`` is the row in the source, counted from 1."""
-    _check_outputs(arguments.train_output, arguments.heldout_output)
+    """Writes both files and prints how many examples each has. ``id`` is the row in the source, counted from 1.
+
+    Raises:
+        DataError: the examples cannot be used.
+        OutputError: one of the files cannot be written; neither was.
+    """
+    train, heldout = arguments.train_output, arguments.heldout_output
+    _check_outputs(arguments.data, train, heldout)
     examples = read_examples(
         arguments.data,
         text_field=arguments.text_field,
@@ -33,15 +41,36 @@ def run(arguments: argparse.Namespace) -> None:
     )
     labels = [example.label for example in examples]
     parts = hold_out(labels, fraction=arguments.heldout_fraction, seed=arguments.seed)
-    for path, indices in [(arguments.train_output, parts.train), (arguments.heldout_output, parts.heldout)]:
-        write_lines(path, (encode_line(examples[i], identifier=i + 1) for i in indices))
-        print(f"{len(indices)} examples to {path}")
+    try:
+        _write(examples, parts, train=train, heldout=heldout)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {train} and {heldout}: {error.strerror}. Neither was written; name files in directories "
+            "that exist, are yours and have room."
+        ) from error
+    print(f"{len(parts.train)} examples to {train}")
+    print(f"{len(parts.heldout)} examples to {heldout}")
 
 
-def _check_outputs(train: Path, heldout: Path) -> None:
-    """Refuses what would fail, or destroy the first file, after the first file was written."""
-    if train.resolve() == heldout.resolve():
+def _write(examples: list[Example], parts: Holdout, *, train: Path, heldout: Path) -> None:
+    with open_whole(train) as train_file, open_whole(heldout) as heldout_file:
+        for file, indices in (train_file, parts.train), (heldout_file, parts.heldout):
+            file.writelines(encode_line(examples[i], identifier=i + 1) for i in indices)
+        # Neither file takes its name before both are on the disk.
+        for file in train_file, heldout_file:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _check_outputs(data: Path, train: Path, heldout: Path) -> None:
+    """Refuses what would destroy something, and saves reading a file whose parts cannot be written."""
+    if os.path.realpath(train) == os.path.realpath(heldout):
         raise OutputError(f"both parts would go to {train}. Name two files.")
     for path in (train, heldout):
+        if os.path.realpath(path) == os.path.realpath(data):
+            raise OutputError(f"{path} is the file to split. Name another file.")
         if not path.parent.is_dir():
             raise OutputError(f"cannot write {path}: there is no directory {path.parent}. Create it first.")
+        # A device keeps no file; and if it did, it could not be held back until the other part is written.
+        if path.exists() and not path.is_file():
+            raise OutputError(f"cannot write {path}: it is not a regular file. Name a new or an ordinary file.")

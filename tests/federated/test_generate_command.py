@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,22 +69,60 @@ def test_ctrl_c_ends_it_quietly():
     assert error == b""
 
 
-def test_an_output_that_cannot_be_written_is_one_line(tmp_path, capsys):
-    path = tmp_path / "missing" / "messages.jsonl"
-    assert main(["generate", "--records", "5", "--output", str(path)]) == 1
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("missing/messages.jsonl", "No such file or directory"), (".", "Is a directory"), ("/dev/full", "No space left")],
+)
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys, path, reason):
+    monkeypatch.chdir(tmp_path)
+    assert main(["generate", "--records", "5", "--output", path]) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: cannot write {path}: No such file or directory.")
+    assert error.startswith(f"error: cannot write {path}: {reason}")
     assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_pipe_is_not_replaced_by_a_file(tmp_path, capsys):
+def run(redirection, *options):
+    """Runs the command in a shell, where its output can be closed or sent to a device."""
+    command = shlex.join([*PROGRAM, *options])
+    return subprocess.run(
+        ["bash", "-c", f"{command} {redirection}"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        ("> /dev/full", "error: cannot write standard output: No space left on device.\n"),
+        (">&-", "error: standard output is closed. Name a file with --output.\n"),
+    ],
+)
+@pytest.mark.parametrize("records", [1, 10_000])
+def test_a_standard_output_that_takes_nothing_is_one_line(redirection, message, records):
+    finished = run(redirection, "--records", str(records))
+    assert (finished.returncode, finished.stderr) == (1, message)
+
+
+def test_a_disk_that_fills_up_leaves_no_part_of_a_file(tmp_path):
+    program = [*PROGRAM, "--output", str(tmp_path / "messages.jsonl")]
+    finished = subprocess.run(
+        ["bash", "-c", f"ulimit -f 100; exec {shlex.join(program)}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert f"cannot write {tmp_path / 'messages.jsonl'}: File too large" in finished.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_is_written_to_as_it_is(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    assert main(["generate", "--records", "5", "--output", str(pipe)]) == 1
-    assert (
-        capsys.readouterr().err
-        == f"error: cannot write {pipe}: it is not a regular file. Name a new or an ordinary file.\n"
-    )
+    with subprocess.Popen([*PROGRAM, "--records", "5", "--output", str(pipe)]) as process:
+        assert len(pipe.read_bytes().splitlines()) == 5
+        assert process.wait(timeout=60) == 0
     assert pipe.is_fifo()
 
 

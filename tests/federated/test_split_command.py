@@ -1,6 +1,10 @@
 """``python -m federated split``, as it is typed."""
 
 import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +88,41 @@ def test_a_directory_that_is_not_there_leaves_nothing_behind(data, capsys):
 def test_one_file_cannot_hold_both_parts(data, capsys):
     assert split(data, train=data.parent / "both.jsonl", heldout=data.parent / "." / "both.jsonl")[0] == 1
     assert "Name two files" in refusal(capsys)
+
+
+@pytest.mark.parametrize("part", ["train", "heldout"])
+def test_the_source_is_not_replaced_by_a_part_of_itself(data, capsys, part):
+    (data.parent / "link.csv").symlink_to(data)
+    assert split(data, **{part: data.parent / "link.csv"})[0] == 1
+    assert "is the file to split" in refusal(capsys)
+    assert data.read_text() == CSV
+
+
+@pytest.mark.parametrize("part", ["train", "heldout"])
+@pytest.mark.parametrize("path", ["/dev/null", "."])
+def test_a_part_has_to_be_an_ordinary_file(data, capsys, part, path):
+    before = list(data.parent.iterdir())
+    assert split(data, **{part: Path(path)})[0] == 1
+    assert f"cannot write {path}: it is not a regular file" in refusal(capsys)
+    assert list(data.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("fraction", ["0.1", "0.9"])
+def test_a_disk_that_holds_only_one_part_gets_none(data, fraction):
+    """The larger part, once the one and once the other, is larger than a file may be; a part of before stays."""
+    data.write_text("stars,review\n" + "".join(f"{index % 2},text {index}\n" for index in range(200)))
+    outputs = [data.with_name("train.jsonl"), data.with_name("heldout.jsonl")]
+    for path in outputs:
+        path.write_text("before")
+    fields = ["--text-field", "review", "--label-field", "stars", "--heldout-fraction", fraction]
+    program = [sys.executable, "-m", "federated", "split", "--data", data, *fields]
+    program += ["--train-output", outputs[0], "--heldout-output", outputs[1]]
+    command = f"ulimit -f 4; exec {shlex.join(map(str, program))}"
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert f"cannot write {outputs[0]} and {outputs[1]}: File too large. Neither was written" in finished.stderr
+    assert [path.read_text() for path in outputs] == ["before", "before"]
+    assert sorted(data.parent.iterdir()) == sorted([data, *outputs])
 
 
 @pytest.mark.parametrize("fraction", ["0", "1", "x"])
