@@ -16,6 +16,7 @@
     ├── ScoringError               the *model* failed: the worker stops before it drains the topic
     ├── TransportError             the broker or the network is at fault
     │   ├── BrokerUnreachableError *retriable*
+    │   ├── AccessDeniedError      a broker answers, but does not let us in: TLS, certificate, password
     │   ├── TopicMissingError
     │   ├── OffsetGapError         retention overtook the worker: records were lost before they were read
     │   └── FencedError            another process uses this worker's identity; never retried
@@ -96,6 +97,10 @@ class BrokerUnreachableError(TransportError):
     """No broker answered at the configured address."""
 
     retriable = True
+
+
+class AccessDeniedError(TransportError):
+    """A broker answers and does not let us in: protocol, certificate, mechanism, user or password."""
 
 
 class TopicMissingError(TransportError):

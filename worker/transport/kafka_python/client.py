@@ -15,6 +15,7 @@ from kafka.net.compat import KafkaNetClient
 
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
+from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.kafka_python.header_names import accept_any_name
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
 
@@ -30,6 +31,7 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         properties: what this use of the client needs.
 
     Raises:
+        AccessDeniedError: a broker answers, but does not let us in.
         BrokerUnreachableError: no broker answered in time.
         SettingsError: the client does not take a value of its properties.
     """
@@ -51,8 +53,21 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         # A client that could not be built leaves its sockets and its thread behind: an outage would collect them.
         for network in opened:
             network.close()
-        servers = ",".join(client["bootstrap_servers"])
-        raise terms.unreachable(servers, within_seconds=BOOTSTRAP_SECONDS, reason=describe(error)) from error
+        access = _access(client)
+        raise find_refusal(access) or terms.unreachable(
+            access.servers, within_seconds=BOOTSTRAP_SECONDS, reason=describe(error)
+        ) from error
+
+
+def _access(client: Mapping[str, Any]) -> Access:
+    return Access(
+        servers=",".join(client["bootstrap_servers"]),
+        protocol=client.get("security_protocol", "PLAINTEXT"),
+        ca_file=client.get("ssl_cafile"),
+        mechanism=client.get("sasl_mechanism", ""),
+        username=client.get("sasl_plain_username", ""),
+        password=client.get("sasl_plain_password", ""),
+    )
 
 
 def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:

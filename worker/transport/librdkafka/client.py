@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
+from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.librdkafka.properties import ClientProperties, Role
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
 
@@ -46,6 +47,7 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
         properties: what this use of the client needs.
 
     Raises:
+        AccessDeniedError: a broker answers, but does not let us in.
         BrokerUnreachableError: no broker answered in time.
         SettingsError: the client does not take a value of its properties.
     """
@@ -73,9 +75,22 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
             built.close()
         # A producer ends with the last reference to it, and the traceback would keep this one.
         del built
-        servers = client.connection["bootstrap.servers"]
-        raise terms.unreachable(servers, within_seconds=BOOTSTRAP_SECONDS, reason=reasons[0]) from error
+        access = _access(client.connection)
+        raise find_refusal(access) or terms.unreachable(
+            access.servers, within_seconds=BOOTSTRAP_SECONDS, reason=reasons[0]
+        ) from error
     return built
+
+
+def _access(connection: dict[str, Any]) -> Access:
+    return Access(
+        servers=connection["bootstrap.servers"],
+        protocol=connection["security.protocol"],
+        ca_file=connection.get("ssl.ca.location"),
+        mechanism=connection.get("sasl.mechanism", ""),
+        username=connection.get("sasl.username", ""),
+        password=connection.get("sasl.password", ""),
+    )
 
 
 def find_record_limit(client: ClientProperties, topic: str) -> int:
