@@ -157,6 +157,7 @@ def test_what_kafka_says_about_a_wrong_property_is_shown(start: Start, temporary
     assert process.returncode == 1
     assert errors.startswith("error: node-1 format failed:\n")
     assert "process.roles" in errors
+    assert "\tat " not in errors
     assert not list(temporary_root.iterdir())
 
 

@@ -25,10 +25,13 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "the following arguments are required: COMMAND"),
         (["brokr"], "invalid choice: 'brokr'"),
-        (["broker", "--nodes", "0"], "0 is not a positive number"),
-        (["broker", "--port", "65536"], "65536 is not a port: 1 to 65535"),
+        (["broker", "--nodes", "0"], "'0' is not a number of nodes: 1 to 16"),
+        (["broker", "--nodes", "17"], "'17' is not a number of nodes: 1 to 16"),
+        (["broker", "--nodes", "two"], "'two' is not a number of nodes: 1 to 16"),
+        (["broker", "--port", "65536"], "'65536' is not a port: 1 to 65535"),
         (["broker", "--nodes", "3", "--port", "65534"], "--port 65534 leaves no ports for 3 nodes"),
         (["broker", "--property", "log.dirs"], "'log.dirs' is not KEY=VALUE"),
+        (["broker", "--property", "=value"], "'=value' is not KEY=VALUE"),
         (["broker", "--ready-file", "/no/such/directory/file"], "there is no directory /no/such/directory"),
     ],
 )

@@ -13,12 +13,14 @@ from deploy.local.processes import interrupt_on_termination
 
 CHECK_SECONDS = 0.5
 HIGHEST_PORT = 65_535
+MAX_NODES = 16
+"""Each is a Java of a quarter of a gigabyte: a slip of the finger should not take the machine down."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.set_defaults(refuse=parser.error)
-    parser.add_argument("--nodes", type=_positive, default=1, metavar="N", help="brokers to start (default: 1)")
+    parser.add_argument("--nodes", type=_nodes, default=1, metavar="N", help="brokers to start (default: 1)")
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="keep the data here (default: temporary, removed at the end)"
     )
@@ -73,20 +75,22 @@ def run(arguments: argparse.Namespace) -> int:
             notice.remove()
 
 
-def _positive(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
+def _nodes(text: str) -> int:
+    return _number(text, most=MAX_NODES, what="number of nodes")
 
 
 def _port(text: str) -> int:
-    if not 1 <= (value := int(text)) <= HIGHEST_PORT:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to {HIGHEST_PORT}")
+    return _number(text, most=HIGHEST_PORT, what="port")
+
+
+def _number(text: str, *, most: int, what: str) -> int:
+    if not text.isdecimal() or not 1 <= (value := int(text)) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {what}: 1 to {most}")
     return value
 
 
 def _property(text: str) -> tuple[str, str]:
     key, separator, value = text.partition("=")
-    if not separator:
+    if not separator or not key.strip():
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
     return key.strip(), value.strip()

@@ -184,10 +184,14 @@ def _servers(text: str) -> str:
 
 def _positive(kind: Callable[[str], float], most: float = math.inf) -> Callable[[str], float]:
     def number(text: str) -> float:
-        value = kind(text)
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
         if not 0 < value <= most or math.isinf(value):
             limit = "" if math.isinf(most) else f" up to {most}"
-            raise argparse.ArgumentTypeError(f"{text} is not a positive number{limit}")
+            whole = " whole" if kind is int else ""
+            raise argparse.ArgumentTypeError(f"{text!r} is not a positive{whole} number{limit}")
         return value
 
     return number

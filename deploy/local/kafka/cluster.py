@@ -17,7 +17,7 @@ from deploy.local.kafka.configuration import Endpoints
 from deploy.local.kafka.distribution import Distribution
 from deploy.local.kafka.errors import BrokerError, PortTakenError
 from deploy.local.kafka.jars import KAFKA_VERSION
-from deploy.local.kafka.node import Node
+from deploy.local.kafka.node import Node, shorten_log
 from deploy.local.kafka.ports import LOOPBACK, choose_ports, is_free
 from deploy.local.kafka.sources import find_distribution
 from deploy.local.scratch import scratch_directory
@@ -132,7 +132,7 @@ class Cluster:
             new = [node for node in self.nodes if not node.is_formatted]
             for process in [running.enter_context(node.begin_format(self._cluster_id)) for node in new]:
                 if process.wait() != 0:
-                    raise BrokerError(f"{process.name} failed:\n{process.tail()}")
+                    raise BrokerError(f"{process.name} failed:\n{shorten_log(process)}")
 
     def _find_missing(self) -> str | None:
         # A plain connection first: it is refused at once, while the client would wait and retry.

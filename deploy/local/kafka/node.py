@@ -14,6 +14,11 @@ LOG_LINES = 100
 BIND_FAILURE = "Socket server failed to bind"
 
 
+def shorten_log(process: ChildProcess) -> str:
+    """The end of what Java printed, without stack frames: who sees them looks for the reason between them in vain."""
+    return "\n".join(line for line in process.tail(LOG_LINES).splitlines() if not line.startswith("\tat "))
+
+
 class Node:
     """A node and its directory.
 
@@ -90,10 +95,7 @@ class Node:
 
     def log_tail(self) -> str:
         """The end of its log, as it is added to an error message."""
-        if self._process is None:
-            return ""
-        lines = [line for line in self._process.tail(LOG_LINES).splitlines() if not line.startswith("\tat ")]
-        return "\n".join((" Its log, without stack frames:", *lines))
+        return "" if self._process is None else f" Its log, without stack frames:\n{shorten_log(self._process)}"
 
     def _run(self, command: list[str], *, purpose: str) -> ChildProcess:
         return ChildProcess(
