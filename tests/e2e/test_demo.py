@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from kafka import KafkaAdminClient
 
+from deploy.local.demo.options import ONCE_RATE, ONCE_RECORDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -19,20 +21,37 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 END_SECONDS = 20
+MB = 1_000_000
 STREAMING = "stream: 50 records a second"
 ENDLESS = ("--rate", "50")
 
 
 def test_the_whole_route_answers_every_record_once(whole_run: WholeRun) -> None:
-    summary = json.loads(whole_run.summary.read_text())
-    stream = summary["stream"]
+    stream = json.loads(whole_run.summary.read_text())["stream"]
     assert (stream["lost"], stream["duplicated"]) == (0, 0)
-    assert stream["records_in"] == whole_run.records
-    assert stream["dead_letters"] == whole_run.records // 50
-    assert stream["predictions"] == whole_run.records - stream["dead_letters"]
-    assert stream["records_per_second"] > 0
+    assert stream["records_in"] == ONCE_RECORDS == 5000
+    assert stream["dead_letters"] == ONCE_RECORDS // 50
+    assert stream["predictions"] == ONCE_RECORDS - stream["dead_letters"]
+    # No faster than it is fed; how much slower is a question to the machine, and to a bench.
+    assert 0 < stream["records_per_second"] <= 1.02 * ONCE_RATE
     assert 0 < stream["latency_ms"]["p50"] <= stream["latency_ms"]["p99"]
-    assert 0 <= stream["accuracy"] <= 1
+
+
+def test_the_model_is_as_good_as_promised(whole_run: WholeRun) -> None:
+    summary = json.loads(whole_run.summary.read_text())
+    assert summary["export"]["max_abs_diff"] <= 1e-6
+    assert summary["export"]["probes"] > 100
+    assert summary["train"]["heldout_accuracy"] >= 0.9
+    # Other messages of the same generator, in another order and with malformed ones between: the model must not notice.
+    assert summary["stream"]["accuracy"] >= 0.9
+    assert summary["attention"]["planted_lift"] >= 3
+
+
+def test_the_workers_are_as_small_as_promised_and_soon_ready(whole_run: WholeRun) -> None:
+    for worker in json.loads(whole_run.summary.read_text())["workers"]:
+        assert 50 * MB < worker["rss_bytes"] <= 150 * MB
+        # 2 s on an idle machine; a group that waits for a lost member takes longer than this on any.
+        assert 0.2 < worker["ready_seconds"] < 20
 
 
 def test_the_summary_has_the_promised_keys(whole_run: WholeRun) -> None:
@@ -48,9 +67,7 @@ def test_the_summary_has_the_promised_keys(whole_run: WholeRun) -> None:
         "attention": {"planted_lift"},
     }
     assert summary["broker"]["name"] == "Apache Kafka"
-    assert (summary["train"]["engine"], summary["train"]["rounds"]) == ("tff", 2)
-    assert summary["export"]["max_abs_diff"] <= 1e-6
-    assert summary["attention"]["planted_lift"] > 0
+    assert (summary["train"]["engine"], summary["train"]["rounds"], summary["train"]["clients"]) == ("tff", 40, 50)
     assert [set(worker) for worker in summary["workers"]] == [{"ready_seconds", "rss_bytes"}] * 2
 
 
@@ -73,7 +90,8 @@ def test_data_of_ones_own_is_split_and_the_rest_is_streamed_once(
     summary = json.loads(report.read_text())
     assert (summary["train"], summary["export"]) == (None, None)
     assert summary["attention"] == {"planted_lift": None}
-    assert summary["stream"]["predictions"] == 40
+    stream = summary["stream"]
+    assert (stream["predictions"], stream["lost"], stream["duplicated"]) == (40, 0, 0)
     assert len(summary["workers"]) == 1
 
 
