@@ -12,7 +12,7 @@ HEADERS = [("trace", b"1"), ("empty", None)]
 
 def sent(partition: int, offset: int, *, expected: str = "prediction", at: float = 1.0) -> Sent:
     source = Source(partition, offset)
-    return Sent(source, source, expected, at, b"key", b"value", HEADERS)
+    return Sent(source, f"id-{partition}-{offset}", expected, at, b"key", b"value", HEADERS)
 
 
 def answer(partition: int, offset: int, *, at: float = 2.0, home: int | None = None, **changes: object) -> Answer:
@@ -80,6 +80,16 @@ def test_answers_to_nothing_are_stray() -> None:
     assert found == {"stray": [Source(0, 7), None]}
 
 
+def test_an_answer_may_name_the_id_of_its_record() -> None:
+    records = [sent(0, 0), sent(0, 1)]
+
+    assert judged(records, [answer(0, 0, identity="id-0-0"), answer(0, 1)]) == {}
+    assert judged(records, [answer(0, 0, identity="id-0-0"), answer(0, 0)]) == {
+        "duplicated": [Source(0, 0)],
+        "lost": [Source(0, 1)],
+    }
+
+
 def test_duplicates_may_be_allowed() -> None:
     ledger = Ledger()
     ledger.note_sent([sent(0, 0)])
@@ -100,9 +110,10 @@ def test_the_longest_wait_is_per_partition_and_counts_what_still_waits() -> None
     assert waits == {0: 3.0, 1: 7.5, 2: pytest.approx(8.4)}
 
 
-def test_an_answer_may_overtake_the_confirmation_of_its_record() -> None:
+@pytest.mark.parametrize("identity", [Source(0, 0), "id-0-0"])
+def test_an_answer_may_overtake_the_confirmation_of_its_record(identity: object) -> None:
     ledger = Ledger()
-    ledger.note_answers([answer(0, 0)])
+    ledger.note_answers([answer(0, 0, identity=identity)])
     ledger.note_sent([sent(0, 0, at=5.0)])
 
     assert ledger.pending() == []

@@ -24,6 +24,9 @@ from typing import Literal, NamedTuple
 Headers = Sequence[tuple[str, bytes | None]]
 Kind = Literal["prediction", "dead letter"]
 
+LOOK_SECONDS = 0.05
+"""How often a condition is tried again that no note makes true."""
+
 
 class Source(NamedTuple):
     """Where a record of the input topic stands."""
@@ -37,7 +40,7 @@ class Sent(NamedTuple):
 
     source: Source
     identity: Hashable
-    """What an answer names: the source itself, or an id that only this record has."""
+    """An id that only this record has. An answer names this, or the source."""
     expected: Kind
     confirmed_seconds: float
     """On the monotonic clock."""
@@ -50,7 +53,7 @@ class Answer(NamedTuple):
     """A record of an output topic, as a `read_committed` reader got it."""
 
     identity: Hashable | None
-    """None if the record names no source."""
+    """A source, or an id; None if the record names neither."""
     kind: Kind
     topic: str
     partition: int
@@ -94,22 +97,28 @@ class Ledger:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._sent: dict[Hashable, Sent] = {}
+        self._sent: dict[Source, Sent] = {}
+        self._named: dict[Hashable, Sent] = {}
+        """By source and by id."""
         self._answers: list[Answer] = []
-        self._answered: dict[Hashable, Answer] = {}
-        self._pending: dict[Hashable, Sent] = {}
+        self._first: dict[Source, Answer] = {}
+        self._early: dict[Hashable, Answer] = {}
+        """Identity -> answer that came before its record was noted."""
+        self._pending: dict[Source, Sent] = {}
         self._reached: dict[int, float] = {}
         """Partition -> when the latest of its answered records had been confirmed."""
+        self.last_answer_seconds = 0.0
+        """When the latest answer arrived, on the monotonic clock."""
 
     def note_sent(self, records: Iterable[Sent]) -> None:
         """The broker has confirmed `records`."""
         with self._changed:
             for record in records:
-                self._sent[record.identity] = record
-                if record.identity in self._answered:
-                    self._reach(record)
-                else:
-                    self._pending[record.identity] = record
+                self._sent[record.source] = self._named[record.source] = self._named[record.identity] = record
+                self._pending[record.source] = record
+                for identity in (record.source, record.identity):
+                    if answer := self._early.pop(identity, None):
+                        self._settle(record, answer)
             self._changed.notify_all()
 
     def note_answers(self, answers: Iterable[Answer]) -> None:
@@ -117,9 +126,11 @@ class Ledger:
         with self._changed:
             for answer in answers:
                 self._answers.append(answer)
-                self._answered.setdefault(answer.identity, answer)
-                if record := self._pending.pop(answer.identity, None):
-                    self._reach(record)
+                self.last_answer_seconds = answer.arrived_seconds
+                if record := self._named.get(answer.identity):
+                    self._settle(record, answer)
+                else:
+                    self._early.setdefault(answer.identity, answer)
             self._changed.notify_all()
 
     def excuse(self, partition: int, *, before_offset: int) -> int:
@@ -129,30 +140,28 @@ class Ledger:
             How many they were.
         """
         with self._changed:
-            gone = [
-                each
-                for each, record in self._pending.items()
-                if record.source.partition == partition and record.source.offset < before_offset
-            ]
-            for identity in gone:
-                del self._pending[identity], self._sent[identity]
+            gone = [each for each in self._pending if each.partition == partition and each.offset < before_offset]
+            for source in gone:
+                record = self._sent.pop(source)
+                del self._pending[source], self._named[source], self._named[record.identity]
             return len(gone)
 
     def wait_for(self, condition: Callable[[], bool], *, seconds: float) -> bool:
         """Waits until `condition` holds; it is tried after every note, and now and then."""
         deadline = time.monotonic() + seconds
-        with self._changed:
-            while not condition():
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    return False
-                self._changed.wait(min(remaining, 0.1))
+        # The condition runs without the lock: it may ask a broker.
+        while not condition():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            with self._changed:
+                self._changed.wait(min(remaining, LOOK_SECONDS))
         return True
 
     @property
     def answered(self) -> int:
         """How many records have an answer."""
-        return len(self._answered)
+        return len(self._first)
 
     def pending(self, *, confirmed_before: float = float("inf")) -> list[Sent]:
         """Records without an answer that were confirmed before that moment."""
@@ -161,7 +170,7 @@ class Ledger:
 
     def first_answer(self, record: Sent) -> Answer | None:
         """The first answer to a record."""
-        return self._answered.get(record.identity)
+        return self._first.get(record.source)
 
     def has_passed(self, partition: int, moment_seconds: float) -> bool:
         """True if a record of the partition is answered that was confirmed after that moment."""
@@ -176,14 +185,14 @@ class Ledger:
             last: dict[int, float] = {}
             longest: dict[int, float] = {}
             for answer in self._answers:
-                record = self._sent.get(answer.identity)
+                record = self._named.get(answer.identity)
                 if record is None or answer.arrived_seconds > until:
                     continue
                 partition, arrived = record.source.partition, answer.arrived_seconds
                 if arrived >= since and partition in last:
                     longest[partition] = max(longest.get(partition, 0.0), arrived - last[partition])
                 last[partition] = arrived
-            for partition in {record.source.partition for record in self._pending.values()}:
+            for partition in {source.partition for source in self._pending}:
                 # Still waiting: the partition may never be answered again.
                 silent_since = last.get(partition, since)
                 longest[partition] = max(longest.get(partition, 0.0), until - silent_since)
@@ -192,12 +201,15 @@ class Ledger:
     def judge(self) -> Verdict:
         """Compares the answers with what was sent. Call it when nobody takes notes any more."""
         with self._changed:
-            judge = _Judge(self._sent)
+            judge = _Judge(self._sent, self._named)
             for answer in self._answers:
                 judge.take(answer)
             return judge.verdict()
 
-    def _reach(self, record: Sent) -> None:
+    def _settle(self, record: Sent, answer: Answer) -> None:
+        if self._pending.pop(record.source, None) is None:
+            return
+        self._first[record.source] = answer
         partition = record.source.partition
         self._reached[partition] = max(self._reached.get(partition, 0.0), record.confirmed_seconds)
 
@@ -205,15 +217,15 @@ class Ledger:
 class _Judge:
     """Goes through the answers once, in the order of their partitions."""
 
-    def __init__(self, sent: dict[Hashable, Sent]) -> None:
-        self._sent = sent
+    def __init__(self, sent: dict[Source, Sent], named: dict[Hashable, Sent]) -> None:
+        self._sent, self._named = sent, named
         self._found = Verdict(len(sent), 0, [], [], [], [], [], [])
-        self._answered: set[Hashable] = set()
+        self._answered: set[Source] = set()
         self._homes: dict[tuple[str, int], int] = {}
         self._last: dict[tuple[str, int], int] = {}
 
     def take(self, answer: Answer) -> None:
-        record = self._sent.get(answer.identity)
+        record = self._named.get(answer.identity)
         if record is None:
             self._found.stray.append(answer.identity)
             return
@@ -222,10 +234,10 @@ class _Judge:
             self._found.altered.append(source)
         if answer.kind != record.expected:
             self._found.misjudged.append(source)
-        if answer.identity in self._answered:
+        if source in self._answered:
             self._found.duplicated.append(source)
             return
-        self._answered.add(answer.identity)
+        self._answered.add(source)
         # Kafka orders within a partition of a topic only: predictions and dead letters are judged apart.
         stream = (answer.topic, source.partition)
         home = self._homes.setdefault(stream, answer.partition)
@@ -234,7 +246,7 @@ class _Judge:
         self._last[stream] = max(source.offset, self._last.get(stream, -1))
 
     def verdict(self) -> Verdict:
-        lost = sorted(record.source for each, record in self._sent.items() if each not in self._answered)
+        lost = sorted(self._sent.keys() - self._answered)
         return self._found._replace(answered=len(self._answered), lost=lost)
 
 

@@ -1,0 +1,127 @@
+"""Clusters, the worker command under test, and the report.
+
+==========================  ==========================================================================
+variable                    meaning
+==========================  ==========================================================================
+CONFORMANCE                 ``whole``: every fault in every setup, not only a dozen (make conformance)
+KILLS                       how many SIGKILLs of workers in all, over the setups of that case
+BROKER_KILLS                how many SIGKILLs of brokers in all
+CONFORMANCE_JSON            file for what was measured
+CONFORMANCE_WORKER, ...     another worker command, see ``README.md``
+==========================  ==========================================================================
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.arena import Arena
+from harness.broker_faults import start_missing
+from harness.ledger import Verdict
+from harness.matrix import Setup, setups
+from harness.model import write_model
+from harness.report import Report
+from harness.subject import Subject
+
+from deploy.local.kafka.cluster import Cluster
+from deploy.local.kafka.errors import KafkaUnavailableError
+
+IS_WHOLE = os.environ.get("CONFORMANCE") == "whole"
+SLACK_SECONDS = 20
+"""By how much a wait may pass its bar, which is for a machine that does nothing else."""
+REPORT = pytest.StashKey[Report]()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "setup" in metafunc.fixturenames:
+        fault = metafunc.definition.get_closest_marker("fault").args[0]
+        metafunc.parametrize("setup", setups(fault, whole=IS_WHOLE), ids=str)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fault(name): which setups a case runs in, see harness.matrix")
+    config.stash[REPORT] = Report()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    report = config.stash[REPORT]
+    if table := report.table():
+        terminalreporter.section("conformance")
+        terminalreporter.write_line(table)
+    if path := os.environ.get("CONFORMANCE_JSON"):
+        report.write(Path(path))
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Callable[[int], Cluster]]:
+    """Gives a running cluster of so many nodes; a node that a case left dead is started again."""
+    running: dict[int, Cluster] = {}
+    with ExitStack() as opened:
+
+        def find(nodes: int) -> Cluster:
+            try:
+                if nodes not in running:
+                    running[nodes] = opened.enter_context(Cluster.start(nodes=nodes))
+            except KafkaUnavailableError as error:
+                pytest.skip(str(error))
+            start_missing(running[nodes])
+            return running[nodes]
+
+        yield find
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with planted faults."""
+    return write_model(tmp_path_factory.mktemp("bundles"))
+
+
+@pytest.fixture
+def open_arena(clusters: Callable[[int], Cluster], model: Path, tmp_path: Path) -> Iterator[Callable[..., Arena]]:
+    """Opens the arena of a case. Its `settings` are added to those that every worker gets."""
+    with ExitStack() as opened:
+
+        def open_one(
+            setup: Setup,
+            *,
+            subject: Subject | None = None,
+            settings: Mapping[str, str] | None = None,
+            **options: Any,
+        ) -> Arena:
+            arena = Arena(
+                clusters(setup.nodes),
+                subject or Subject.from_environment(os.environ),
+                setup,
+                tmp_path,
+                settings={"BUNDLE": str(model), **(settings or {})},
+                **options,
+            )
+            return opened.enter_context(arena)
+
+        yield open_one
+
+
+@pytest.fixture
+def note_waits(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Reports the longest waits of a case and holds them against a generous limit."""
+
+    def note(what: str, seconds: list[float], *, bar_seconds: float) -> None:
+        request.config.stash[REPORT].add_waits(request.node.name, what, seconds, bar_seconds=bar_seconds)
+        assert max(seconds) < bar_seconds + SLACK_SECONDS, f"{what}: {seconds}"
+
+    return note
+
+
+@pytest.fixture
+def conclude(request: pytest.FixtureRequest) -> Callable[[Arena], Verdict]:
+    """Ends a case: what was promised must have been kept."""
+
+    def end(arena: Arena) -> Verdict:
+        verdict = arena.conclude()
+        request.config.stash[REPORT].add_verdict(request.node.name, verdict)
+        return verdict
+
+    return end

@@ -1,0 +1,84 @@
+"""Faults of brokers. Each function returns only after it has proved that they struck in mid-work."""
+
+import time
+
+from harness.arena import PROGRESS_SECONDS, Arena, Strike, wall_clock_ms
+from harness.strikes import pause, until_landed
+
+from deploy.local.kafka.cluster import Cluster
+from deploy.local.kafka.errors import BrokerError
+
+DOWN_SECONDS = (1.0, 2.0, 3.0)
+REPLICATED_SECONDS = 90
+REFUSED_SECONDS = 2.0
+"""Without an answer, so that the worker is known to have run into the refusal."""
+
+
+def kill_broker_and_restart(arena: Arena, *, times: int) -> list[float]:
+    """SIGKILLs brokers in use, the group's coordinator first, and starts them again. Returns the waits."""
+    nodes = arena.cluster.nodes
+
+    def strike_once(attempt: int) -> Strike:
+        arena.expect(lambda: arena.facts.is_fully_replicated(*arena.topics), "all replicas in sync", REPLICATED_SECONDS)
+        node = nodes[_choose_broker(arena, attempt) - 1]  # ids count from 1
+        struck = arena.strike(node.kill)
+        pause(DOWN_SECONDS[attempt % len(DOWN_SECONDS)])
+        node.start()
+        arena.cluster.wait_until_ready()
+        arena.await_progress()
+        return struck
+
+    arena.await_progress()
+    return [arena.longest_wait(since=struck.moment_seconds) for struck in until_landed(arena, times, strike_once)]
+
+
+def refuse_writes(arena: Arena) -> float:
+    """Lets the brokers refuse every prediction for a while. Returns the longest wait."""
+
+    def strike_once(_: int) -> Strike:
+        struck = arena.strike(lambda: _refuse(arena))
+        since = time.monotonic()
+        arena.expect(
+            lambda: time.monotonic() - max(since, arena.ledger.last_answer_seconds) > REFUSED_SECONDS,
+            "nothing is answered while writes are refused",
+            PROGRESS_SECONDS,
+        )
+        struck = struck._replace(after_ms=wall_clock_ms(), pending=arena.ledger.pending())
+        _accept_again(arena)
+        arena.await_progress()
+        return struck
+
+    arena.await_progress()
+    [struck] = until_landed(arena, 1, strike_once)
+    return arena.longest_wait(since=struck.moment_seconds)
+
+
+def start_missing(cluster: Cluster) -> None:
+    """Starts the nodes that were killed, and returns when all serve."""
+    for node in cluster.nodes:
+        try:
+            node.check_alive()
+        except BrokerError:
+            node.start()
+    cluster.wait_until_ready()
+
+
+def _choose_broker(arena: Arena, attempt: int) -> int:
+    """The group's coordinator, and by turns the leader of an output partition that is not the coordinator."""
+    coordinator = arena.facts.coordinator(arena.group)
+    others = set(arena.facts.leaders(arena.output_topic).values()) - {coordinator}
+    return min(others) if attempt % 2 and others else coordinator
+
+
+def _refuse(arena: Arena) -> None:
+    if len(arena.cluster.nodes) > 1:
+        # One replica is missing, and all of them are asked for.
+        arena.facts.configure_topic(arena.output_topic, min_insync_replicas=str(len(arena.cluster.nodes)))
+        arena.cluster.nodes[_choose_broker(arena, 1) - 1].kill()
+    else:
+        arena.facts.configure_topic(arena.output_topic, max_message_bytes="1")
+
+
+def _accept_again(arena: Arena) -> None:
+    arena.facts.configure_topic(arena.output_topic, min_insync_replicas=None, max_message_bytes=None)
+    start_missing(arena.cluster)

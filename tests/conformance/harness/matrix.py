@@ -1,0 +1,43 @@
+"""Which cases there are: every fault in every setup, or a dozen that cover every pair of a setup's values."""
+
+from typing import NamedTuple
+
+
+class Setup(NamedTuple):
+    """Where a fault happens."""
+
+    nodes: int
+    delivery: str
+    client: str
+
+    def __str__(self) -> str:
+        return f"{self.nodes}-{self.delivery}-{self.client}"
+
+
+ONCE, AT_LEAST = "exactly_once", "at_least_once"
+PYTHON, RD = "kafka-python", "librdkafka"
+EVERY_SETUP = [Setup(n, delivery, client) for n in (1, 3) for delivery in (ONCE, AT_LEAST) for client in (PYTHON, RD)]
+DOZEN = {
+    "sigkill": Setup(1, ONCE, PYTHON),
+    "sigterm": Setup(3, ONCE, RD),
+    "sigstop": Setup(1, ONCE, RD),
+    "broker": Setup(3, ONCE, PYTHON),
+    "storm": Setup(3, AT_LEAST, RD),
+    "scale_in": Setup(1, ONCE, RD),
+    "poison": Setup(1, AT_LEAST, PYTHON),
+    "killer": Setup(3, ONCE, RD),
+    "slow": Setup(3, AT_LEAST, PYTHON),
+    "refusal": Setup(3, ONCE, PYTHON),
+    "partition": Setup(1, AT_LEAST, RD),
+    "expired": Setup(1, ONCE, PYTHON),
+}
+"""Fault -> its setup in the short form. Together they hold every pair of nodes, delivery and client."""
+SLOW = frozenset({"expelled", "takeover"})
+"""Variants that wait for the broker's own timeouts; only in the whole matrix."""
+
+
+def setups(fault: str, *, whole: bool) -> list[Setup]:
+    """Setups in which a fault is tried."""
+    if whole:
+        return EVERY_SETUP
+    return [] if fault in SLOW else [DOZEN[fault]]

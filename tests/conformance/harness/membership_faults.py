@@ -1,0 +1,83 @@
+"""Workers come and go. Each function returns only after it has proved that this happened in mid-work."""
+
+import signal
+
+from harness.arena import PROGRESS_SECONDS, Arena, Strike
+from harness.process_faults import kill_alive
+from harness.strikes import until_landed
+
+
+def storm(arena: Arena, *, rounds: int) -> list[float]:
+    """Two workers come, get partitions and go, one by SIGKILL and one for good, so many times. Returns the waits."""
+
+    def strike_once(_: int) -> Strike:
+        if former := arena.workers.get("b"):
+            former.signal(signal.SIGINT)
+            arena.retire(former)
+        newcomers = arena.start_worker("b"), arena.start_worker("c")
+        await_shares(arena, "b", "c")
+        arena.await_progress()
+        struck = arena.strike(lambda: kill_alive(newcomers[0]))
+        newcomers[1].signal(signal.SIGINT)
+        arena.retire(newcomers[1])
+        # It comes back at once, in the middle of the rebalance that the other's departure has begun.
+        arena.start_worker("b")
+        arena.await_progress()
+        return struck
+
+    arena.await_progress()
+    return [arena.longest_wait(since=struck.moment_seconds) for struck in until_landed(arena, rounds, strike_once)]
+
+
+def scale_in(arena: Arena, name: str) -> float:
+    """One of several workers leaves for good (SIGINT); the others take its partitions.
+
+    Returns:
+        The longest wait in seconds of the reader of one of them.
+    """
+
+    def strike_once(_: int) -> Strike:
+        worker = arena.workers[name]
+        moved.append(await_shares(arena, *arena.workers)[name])
+        struck = arena.strike(lambda: worker.signal(signal.SIGINT))
+        assert worker.wait() == 0, worker.log()
+        arena.retire(worker)
+        struck = struck._replace(pending=[record for record in struck.pending if record.source.partition in moved[0]])
+        arena.await_progress()
+        return struck
+
+    moved: list[set[int]] = []
+    arena.await_progress()
+    [struck] = until_landed(arena, 1, strike_once)
+    return arena.longest_wait(since=struck.moment_seconds, partitions=moved[0])
+
+
+def kill_for_good(arena: Arena, name: str, *, seconds: float) -> float:
+    """SIGKILLs one of several workers and does not start it again; the others take its partitions.
+
+    Returns:
+        The longest wait in seconds of the reader of one of them.
+    """
+
+    def strike_once(_: int) -> Strike:
+        worker = arena.workers[name]
+        moved.append(await_shares(arena, *arena.workers)[name])
+        struck = arena.strike(lambda: kill_alive(worker))
+        arena.retire(worker)
+        arena.await_progress(seconds=seconds)
+        return struck
+
+    moved: list[set[int]] = []
+    arena.await_progress()
+    [struck] = until_landed(arena, 1, strike_once)
+    return arena.longest_wait(since=struck.moment_seconds, partitions=moved[0])
+
+
+def await_shares(arena: Arena, *names: str) -> dict[str, set[int]]:
+    """Returns when each of the workers owns partitions. Result: every member's name -> its partitions."""
+    arena.expect(
+        lambda: all(arena.facts.members(arena.group).get(name) for name in names),
+        f"{', '.join(names)} own partitions",
+        PROGRESS_SECONDS,
+    )
+    return arena.facts.members(arena.group)

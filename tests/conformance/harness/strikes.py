@@ -1,0 +1,37 @@
+"""A fault counts only if it struck in the middle of work.
+
+One that found nothing under way proves nothing: it is repeated a few times, and then the case fails.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+
+from harness.arena import Arena, Strike
+
+ATTEMPTS_PER_STRIKE = 3
+
+
+class MissedError(AssertionError):
+    """A fault never struck in the middle of work."""
+
+
+def until_landed(arena: Arena, strikes: int, strike_once: Callable[[int], Strike]) -> Iterator[Strike]:
+    """Yields `strikes` strikes that landed; those that did not are repeated.
+
+    Raises:
+        MissedError: too many did not.
+    """
+    landed = 0
+    for attempt in range(strikes * ATTEMPTS_PER_STRIKE):
+        struck = strike_once(attempt)
+        if arena.has_landed(struck):
+            landed += 1
+            yield struck
+        if landed == strikes:
+            return
+    raise MissedError(f"{landed} of {strikes} strikes hit a worker at work\n{arena.account()}")
+
+
+def pause(seconds: float) -> None:
+    """Lets time pass, where a fault has a duration."""
+    threading.Event().wait(seconds)

@@ -1,0 +1,43 @@
+"""Brokers that die, and brokers that refuse."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from harness.arena import Arena
+from harness.broker_faults import kill_broker_and_restart, refuse_writes
+from harness.matrix import ONCE, Setup
+
+pytestmark = pytest.mark.conformance
+
+BROKER_BAR_SECONDS = 12
+FEW = 2
+
+
+@pytest.mark.fault("broker")
+def test_brokers_are_killed_and_come_back(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"))
+    asked_for = -(-int(os.environ.get("BROKER_KILLS", "0")) // 2) if setup.nodes > 1 and setup.delivery == ONCE else 0
+
+    waits = kill_broker_and_restart(arena, times=max(FEW, asked_for))
+
+    conclude(arena)
+    note_waits("a broker's SIGKILL, back in 1-3 s", waits, bar_seconds=BROKER_BAR_SECONDS)
+
+
+@pytest.mark.fault("refusal")
+def test_brokers_refuse_writes_for_a_while(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    worker = arena.start_worker("a")
+    arena.await_ready(worker)
+
+    wait = refuse_writes(arena)
+
+    assert worker.status is None, f"it should have waited, not ended\n{worker.log()}"
+    conclude(arena)
+    note_waits("writes refused for some seconds", [wait], bar_seconds=BROKER_BAR_SECONDS)

@@ -1,0 +1,39 @@
+"""Workers that come and go."""
+
+from collections.abc import Callable
+
+import pytest
+from harness.arena import Arena
+from harness.matrix import Setup
+from harness.membership_faults import scale_in, storm
+
+pytestmark = pytest.mark.conformance
+
+SCALE_IN_BAR_SECONDS = 3
+TAKEOVER_BAR_SECONDS = 20
+
+
+@pytest.mark.fault("storm")
+def test_a_storm_of_rebalances(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"))
+
+    waits = storm(arena, rounds=2)
+
+    conclude(arena)
+    note_waits("workers come and go", waits, bar_seconds=TAKEOVER_BAR_SECONDS)
+
+
+@pytest.mark.fault("scale_in")
+def test_a_worker_leaves_for_good(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(*(arena.start_worker(name) for name in "abc"))
+
+    wait = scale_in(arena, "c")
+
+    conclude(arena)
+    note_waits("scale-in, the partitions that moved", [wait], bar_seconds=SCALE_IN_BAR_SECONDS)

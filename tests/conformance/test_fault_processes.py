@@ -1,0 +1,100 @@
+"""Signals to workers."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from harness.arena import Arena
+from harness.matrix import ONCE, Setup
+from harness.membership_faults import await_shares, kill_for_good
+from harness.process_faults import (
+    kill_and_restart,
+    suspend_and_replace,
+    suspend_until_expelled,
+    terminate_and_restart,
+)
+
+pytestmark = pytest.mark.conformance
+
+RESTART_BAR_SECONDS = 3
+TRANSACTION_TIMEOUT_SECONDS = 10
+TAKEOVER_BAR_SECONDS = TRANSACTION_TIMEOUT_SECONDS + 10
+"""The broker looks for expired transactions every ten seconds."""
+FEW = 3
+
+
+@pytest.mark.fault("sigkill")
+def test_a_worker_is_killed_and_restarted(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"))
+
+    waits = kill_and_restart(arena, "a", times=share_of("KILLS", 4) if setup.delivery == ONCE else FEW)
+
+    conclude(arena)
+    note_waits("SIGKILL, back within a second", waits, bar_seconds=RESTART_BAR_SECONDS)
+
+
+@pytest.mark.fault("sigterm")
+def test_a_worker_drains_and_is_restarted(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"))
+
+    waits = terminate_and_restart(arena, "a", times=FEW)
+
+    conclude(arena)
+    note_waits("SIGTERM, back at once", waits, bar_seconds=RESTART_BAR_SECONDS)
+
+
+@pytest.mark.fault("sigstop")
+def test_a_suspended_worker_that_was_replaced_ends_by_itself(
+    setup: Setup, open_arena: Callable[..., Arena], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"))
+
+    suspended = suspend_and_replace(arena, "a")
+
+    assert suspended.wait() not in (0, None), suspended.log()
+    arena.await_progress()
+    conclude(arena)
+
+
+@pytest.mark.fault("expelled")
+def test_a_suspended_worker_whose_partitions_were_taken_does_no_harm(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"), arena.start_worker("b"))
+    await_shares(arena, "a", "b")
+
+    wait = suspend_until_expelled(arena, "b", seconds=3 * TAKEOVER_BAR_SECONDS)
+    revived = arena.workers["b"]
+    arena.await_progress()
+    # Its transaction was ended for it: it may leave, or join again, but not go on as if nothing had happened.
+    if revived.status is not None:
+        arena.retire(revived)
+
+    conclude(arena)
+    note_waits("SIGSTOP until others took over", [wait], bar_seconds=TAKEOVER_BAR_SECONDS)
+
+
+@pytest.mark.fault("takeover")
+def test_a_killed_worker_that_stays_away_is_replaced_by_the_others(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"), arena.start_worker("b"))
+
+    wait = kill_for_good(arena, "b", seconds=3 * TAKEOVER_BAR_SECONDS)
+
+    conclude(arena)
+    note_waits("SIGKILL, not restarted", [wait], bar_seconds=TAKEOVER_BAR_SECONDS)
+
+
+def share_of(variable: str, setups: int) -> int:
+    """How many of all strikes that the environment asks for one of so many setups takes."""
+    return max(FEW, -(-int(os.environ.get(variable, "0")) // setups))
