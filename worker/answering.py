@@ -1,15 +1,30 @@
-"""decode -> features -> micro-batches -> score -> encode: from records to answers, on a stream and on files alike."""
+"""decode -> features -> micro-batches -> score -> encode: from records to answers, on a stream and on files alike.
 
-from collections.abc import Iterator, Sequence
+What fails is told apart by its stage. A micro-batch that the model cannot score is halved until the guilty record is
+alone, so that its neighbours get their answers. Before that record is blamed, the model has to prove itself on records
+that it must be able to answer: if it fails there, the model is guilty, and no record.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+import structlog
 
-from worker.batching import plan_batches
+from worker.batching import bisect, plan_batches
 from worker.bundle import Manifest
-from worker.errors import DecodeError, RecordError, ScoringError, ValidationError
+from worker.errors import (
+    BundleError,
+    DecodeError,
+    EncodeError,
+    FeatureError,
+    RecordError,
+    ScoringError,
+    UnscorableError,
+    ValidationError,
+)
 from worker.features import EncodedText, TextEncoder, pad
 from worker.messages import AttentionMap, Classification, ModelRef, Prediction, event_type
 from worker.ports import Clock, Record, Scorer, Scores
@@ -18,6 +33,8 @@ WEIGHT_DECIMALS = 6
 
 Answer = bytes | RecordError
 """An encoded Prediction, or why there is none."""
+
+log = structlog.get_logger("worker")
 
 
 class Timer(Protocol):
@@ -46,6 +63,7 @@ class Answerer:
         vocabulary: Sequence[str],
         scorer: Scorer,
         *,
+        prove: Callable[[], None],
         record_field: str,
         id_field: str,
         batch_records: int,
@@ -57,6 +75,7 @@ class Answerer:
             manifest: of the bundle that `scorer` runs.
             vocabulary: token of each id.
             scorer: the model.
+            prove: has the model answer its golden records; raises `ScoringError` or `BundleError` if it cannot.
             record_field: field of the record that holds the model's text.
             id_field: field of the record that holds its id.
             batch_records: most rows in one micro-batch.
@@ -71,6 +90,7 @@ class Answerer:
         self._record_field = record_field
         self._encode = TextEncoder(vocabulary, max_tokens=manifest.fields[0].max_tokens).encode
         self._scorer = scorer
+        self._prove = prove
         self._batch_records = batch_records
         self._clock = clock
         self._timer = timer
@@ -85,22 +105,31 @@ class Answerer:
         answers: list[Answer | None] = [None] * len(records)
         rows: list[_Row] = []
         with self._timer("decode"):
-            for index, record in enumerate(records):
-                try:
-                    event = self._decode(record)
-                    rows.append(_Row(index, record, event, self._encode(getattr(event, self._field))))
-                except RecordError as error:
-                    answers[index] = error
+            for place, record in enumerate(records):
+                read = self._read(place, record)
+                if isinstance(read, _Row):
+                    rows.append(read)
+                else:
+                    answers[place] = read
         for batch in plan_batches([len(row.text.ids) for row in rows], max_rows=self._batch_records):
-            members = [rows[member] for member in batch]
-            with self._timer("score"):
-                scores = self._score(members)
-            with self._timer("encode"):
-                for row, prediction in zip(members, self._encode_batch(members, scores), strict=True):
-                    answers[row.place] = prediction
+            for members, scores in self._score([rows[member] for member in batch]):
+                with self._timer("encode"):
+                    for row, answer in zip(members, self._encode_batch(members, scores), strict=True):
+                        answers[row.place] = answer
         complete = [answer for answer in answers if answer is not None]
         assert len(complete) == len(records), "every record has an answer"
         return complete
+
+    def _read(self, place: int, record: Record) -> _Row | RecordError:
+        stage: type[RecordError] = DecodeError
+        try:
+            event = self._decode(record)
+            stage = FeatureError
+            return _Row(place, record, event, self._encode(getattr(event, self._field)))
+        except RecordError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - told, and answered
+            return _unexpected(stage, record, error)
 
     def _decode(self, record: Record) -> msgspec.Struct:
         if record.fault is not None:
@@ -123,23 +152,51 @@ class Answerer:
             raise ValidationError(f"`{self._record_field}` is empty. The model needs at least one token.")
         return event
 
-    def _score(self, members: Sequence[_Row]) -> Scores:
-        try:
-            return self._scorer.score(pad([row.text.ids for row in members]))
-        except ScoringError as error:
-            positions = ", ".join(str(row.record.position) for row in members)
-            raise ScoringError(f"{error} The batch held {positions}.") from error
+    def _score(self, batch: Sequence[_Row]) -> Iterator[tuple[Sequence[_Row], Scores | UnscorableError]]:
+        """Scores `batch`, in parts if it has to.
 
-    def _encode_batch(self, members: Sequence[_Row], scores: Scores) -> Iterator[bytes]:
+        Raises:
+            ScoringError: the model is guilty.
+        """
+        proved = False
+        for rows, scores in bisect(batch, self._score_rows):
+            if isinstance(scores, ScoringError):
+                if not proved:
+                    self._prove_model(scores)
+                    proved = True
+                yield rows, UnscorableError(f"{scores} The model answers its golden records.")
+            else:
+                yield rows, scores
+
+    def _score_rows(self, rows: Sequence[_Row]) -> Scores | ScoringError:
+        with self._timer("score"):
+            try:
+                return self._scorer.score(pad([row.text.ids for row in rows]))
+            except ScoringError as error:
+                return error
+
+    def _prove_model(self, failure: ScoringError) -> None:
+        try:
+            self._prove()
+        except (ScoringError, BundleError) as error:
+            raise ScoringError(f"{failure} It fails on its golden records, too: {error}") from error
+
+    def _encode_batch(self, rows: Sequence[_Row], scores: Scores | UnscorableError) -> Iterator[Answer]:
+        if isinstance(scores, UnscorableError):
+            yield from [scores] * len(rows)
+            return
         scored_ms = self._clock.now_ms()
         probabilities = scores.probabilities.tolist()
         best = scores.probabilities.argmax(axis=1).tolist()
         # float64 before rounding: a rounded float32 prints with its own noise.
         weights = {name: np.round(w.astype(np.float64), WEIGHT_DECIMALS) for name, w in scores.attention.items()}
-        for position, row in enumerate(members):
-            attention = {name: array[position, : len(row.text.ids)].tolist() for name, array in weights.items()}
-            output = self._classify(probabilities[position], best[position])
-            yield self._to_json(self._predict(row, output, attention, scored_ms))
+        for index, row in enumerate(rows):
+            attention = {name: array[index, : len(row.text.ids)].tolist() for name, array in weights.items()}
+            try:
+                output = self._classify(probabilities[index], best[index])
+                yield self._to_json(self._predict(row, output, attention, scored_ms))
+            except Exception as error:  # noqa: BLE001 - told, and answered
+                yield _unexpected(EncodeError, row.record, error)
 
     def _classify(self, probabilities: list[float], best: int) -> Classification:
         by_label = dict(zip(self._labels, (round(p, WEIGHT_DECIMALS) for p in probabilities), strict=True))
@@ -174,3 +231,9 @@ class Answerer:
             scored_timestamp_ms=scored_ms,
             passthrough=row.event.passthrough,  # type: ignore[attr-defined]
         )
+
+
+def _unexpected(stage: type[RecordError], record: Record, error: Exception) -> RecordError:
+    """A fault of ours that one record met: its neighbours go on."""
+    log.error("a record met a fault of the worker", position=str(record.position), exc_info=error)
+    return stage(f"unexpected {type(error).__name__}: {error}. This is a fault of the worker: please report it.")

@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -13,7 +14,10 @@ import msgspec
 import structlog
 
 from worker.answering import Answerer, Timer
+from worker.attempts import Attempts
+from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle, load_bundle
+from worker.caution import Answering, CautiousAnswering
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
 from worker.features import require_tokenizer
@@ -21,10 +25,11 @@ from worker.files import write_file
 from worker.golden import check_golden_records
 from worker.health import HealthServer, Heartbeat, Readiness
 from worker.instance import Instance
+from worker.logs import configure
 from worker.messages import ModelRef
 from worker.metrics import Metrics
 from worker.ownership import Ownership
-from worker.pipeline import Pipeline
+from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.reporting import Reporter
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
@@ -42,8 +47,11 @@ LEAVE_SECONDS = 10.0
 log = structlog.get_logger("worker")
 
 
-def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> Answerer:
+def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> tuple[Answerer, Callable[[], None]]:
     """Loads the bundle's model, checks it on its golden records and builds what answers records with it.
+
+    Returns:
+        The answerer, and the check, to be made again when the model is in doubt.
 
     Raises:
         BundleError: the model cannot be loaded, or answers differently than when it was exported.
@@ -53,17 +61,27 @@ def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> Answe
     require_tokenizer(bundle.path, field)
     record_field = settings.field_map([field.name])[field.name]
     scorer = OnnxScorer(bundle)
-    check_golden_records(bundle, scorer)
-    return Answerer(
+    prove = partial(check_golden_records, bundle, scorer)
+    prove()
+    answerer = Answerer(
         bundle.manifest,
         bundle.vocabulary(field),
         scorer,
+        prove=prove,
         record_field=record_field,
         id_field=settings.id_field,
         batch_records=settings.batch_records,
         clock=SystemClock(),
         timer=timer,
     )
+    return answerer, prove
+
+
+def build_answering_in_child(settings: Settings) -> Answering:
+    """The same in the child process that scores suspects."""
+    configure(settings.log_format, settings.log_level)
+    answerer, _ = build_answerer(settings, load_bundle(settings.require_bundle()), timer=lambda _: nullcontext())
+    return answerer.answer
 
 
 class StreamWorker:
@@ -107,7 +125,7 @@ class StreamWorker:
             )
             log.info("started", health_port=health.port, process_id=os.getpid())
             bundle = load_bundle(settings.require_bundle())
-            answerer = build_answerer(settings, bundle, timer=self._time)
+            answerer, prove = build_answerer(settings, bundle, timer=self._time)
             self._readiness.model_warmed = True
             self._mark("model_ready_seconds")
 
@@ -130,11 +148,16 @@ class StreamWorker:
                 committed=reporter.slice_committed,
             )
             self._readiness.transactions_initialised = True
+            cautious = opened.enter_context(
+                closing(CautiousAnswering(answerer.answer, partial(build_answering_in_child, settings)))
+            )
             pipeline = Pipeline(
                 source,
-                answerer.answer,
+                cautious.answer,
                 delivery,
                 self._ownership,
+                attempts=Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records),
+                breaker=CircuitBreaker(prove, changed=self._model_changed),
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,
                 timer=self._time,
@@ -176,6 +199,10 @@ class StreamWorker:
             source=source,
             publish=lambda key, value: feed.send(topic, value, key=key) if topic else None,
         )
+
+    def _model_changed(self, at_fault: bool) -> None:  # noqa: FBT001 - a callback's shape
+        self._readiness.model_warmed = not at_fault
+        self._metrics.model_at_fault.set(at_fault)
 
     def _tell_ready(self, health_port: int) -> None:
         self._mark("joined_seconds")

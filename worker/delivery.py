@@ -2,9 +2,10 @@
 
 Outputs go to partition ``input partition mod partitions of the output topic``, always named explicitly: the clients'
 default partitioners differ, and order per input partition must survive. A dead letter is the record as it came (key,
-value, headers) plus the headers of `worker.messages.DeadLetter`. An answer that is too large for its topic becomes a
-dead letter, and a dead letter that is too large a pointer to its record, so that no record can stop its partition. So
-does the dead letter of a record that the client could not read whole.
+value, headers) plus the headers of `worker.messages.DeadLetter`. An answer that is too large for its topic loses its
+weaker weights; if that is not enough it becomes a dead letter, and a dead letter that is too large a pointer to its
+record, so that no record can stop its partition. So does the dead letter of a record that the client could not read
+whole.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from worker.errors import EncodeError
 from worker.messages import DeadLetter, Headers
 from worker.ownership import Epochs, Ownership
 from worker.ports import Clock, Output, Partition, Record, Sink
+from worker.shortening import keep_strongest
 
 BATCH_OVERHEAD_BYTES = 61 + 36
 """Header of a batch, and at most: length, attributes, timestamp and offset deltas, and the lengths inside a record."""
@@ -72,12 +74,16 @@ class SliceDelivery:
         self._committed(records, final)
 
     def _fit(self, record: Record, answer: Answer, now_ms: int) -> Answer:
-        """An answer that its topic would refuse becomes a refusal of the record: retrying it would never end."""
+        """An answer that its topic would refuse is shortened, or refuses its record: retrying it would never end."""
         if not isinstance(answer, bytes):
             return answer
-        size, limit = encoded_bytes(self._output(record, answer, now_ms)), self._limits[self._output_topic]
-        if size <= limit:
+        limit = self._limits[self._output_topic]
+        if encoded_bytes(self._output(record, answer, now_ms)) <= limit:
             return answer
+        shorter = keep_strongest(answer)
+        size = encoded_bytes(self._output(record, shorter, now_ms))
+        if size <= limit:
+            return shorter
         return EncodeError(
             f"the answer has {size} bytes and topic {self._output_topic} takes {limit}. "
             "Raise its max.message.bytes, or send less in passthrough, key and headers."

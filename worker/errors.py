@@ -12,8 +12,9 @@
     │   ├── DecodeError            stage "decode": not UTF-8, not JSON, no value
     │   ├── ValidationError        stage "validate": a field is missing, empty or of the wrong type
     │   ├── FeatureError           stage "features": the fields are valid but give the model nothing to read
+    │   ├── UnscorableError        stage "score": the model fails on this record alone, or dies of it
     │   └── EncodeError            stage "encode": the answer is larger than the output topic takes
-    ├── ScoringError               the *model* failed: the worker stops before it drains the topic
+    ├── ScoringError               *retriable*: the *model* failed: nothing is committed until it answers again
     ├── TransportError             the broker or the network is at fault
     │   ├── BrokerUnreachableError *retriable*
     │   ├── AccessDeniedError      a broker answers, but does not let us in: TLS, certificate, password
@@ -79,6 +80,12 @@ class FeatureError(RecordError):
     stage = "features"
 
 
+class UnscorableError(RecordError):
+    """The model, which answers its golden records, fails on this record, or the process that scores it dies."""
+
+    stage = "score"
+
+
 class EncodeError(RecordError):
     """The answer cannot be written, because it is larger than the output topic takes."""
 
@@ -86,7 +93,9 @@ class EncodeError(RecordError):
 
 
 class ScoringError(LimelightError):
-    """The model failed on valid input. Stopping is right: dead letters would drain the topic."""
+    """The model failed on valid input. No record is to blame: dead letters would drain the topic."""
+
+    retriable = True
 
 
 class TransportError(LimelightError):

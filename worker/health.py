@@ -50,7 +50,7 @@ class Readiness:
     """What has to be true before a worker counts as ready."""
 
     model_warmed: bool = False
-    """The bundle is loaded and has given its golden answers."""
+    """The bundle is loaded, and gave its golden answers when it was last asked for them."""
     transactions_initialised: bool = False
     """The broker knows the transactional id, and has fenced its former owner."""
     partitions_assigned: bool = False

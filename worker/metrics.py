@@ -25,7 +25,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of `Metrics.render`."""
 
 STAGES = ("poll", "decode", "score", "encode", "deliver")
-REFUSING_STAGES = ("decode", "validate", "features", "encode")
+REFUSING_STAGES = ("decode", "validate", "features", "score", "encode")
 """Where a record can become a dead letter: `stage` of each `worker.errors.RecordError`."""
 
 STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -113,6 +113,9 @@ class Metrics:
             "limelight_lag_records", "Records of the owned partitions that are not committed yet.", registry=registry
         )
         self.ready = Gauge("limelight_ready", "1 while /readyz says yes.", registry=registry)
+        self.model_at_fault = Gauge(
+            "limelight_model_at_fault", "1 while the model fails on its golden records.", registry=registry
+        )
         self._model = Info("limelight_model", "The bundle that answers.", registry=registry)
 
     def slice_committed(

@@ -13,17 +13,20 @@
 Reading never waits for scoring, so a slow model cannot cost the membership of the group; it only stops fetching while
 `SLICES_AHEAD` slices are under way, which bounds the memory. Slices are delivered in the order in which they were read.
 After an abort everything behind the aborted slice is stale (see `worker.ownership`): it is dropped wherever it is, and
-read again from the committed offsets. Knows only ports.
+read again from the committed offsets. A model that fails is no abort of one slice: the circuit breaker keeps everything
+waiting until it answers again. Knows only ports.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import compress
+from itertools import compress, groupby
 from typing import NamedTuple, Protocol
 
 from worker.answering import Answer, Timer
-from worker.errors import LimelightError
+from worker.attempts import SUSPECTS_TOGETHER, Attempts
+from worker.breaker import CircuitBreaker
+from worker.errors import LimelightError, ScoringError
 from worker.ownership import Epochs, Ownership
 from worker.ports import Record, Source
 
@@ -39,6 +42,8 @@ class Slice(NamedTuple):
     records: Sequence[Record]
     epochs: Epochs
     """Of the records' partitions, when they were polled."""
+    suspect: bool
+    """True if workers died where these records may have been under way."""
 
 
 class Scored(NamedTuple):
@@ -46,6 +51,14 @@ class Scored(NamedTuple):
 
     slice: Slice
     answers: Sequence[Answer]
+
+
+class Answering(Protocol):
+    """What the pipeline asks of `worker.caution`."""
+
+    def __call__(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
+        """Answers every record, or raises `ScoringError`."""
+        ...
 
 
 class Delivery(Protocol):
@@ -66,10 +79,12 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        answer: Callable[[Sequence[Record]], list[Answer]],
+        answer: Answering,
         delivery: Delivery,
         ownership: Ownership,
         *,
+        attempts: Attempts,
+        breaker: CircuitBreaker,
         slice_records: int,
         slice_bytes: int,
         timer: Timer,
@@ -78,9 +93,11 @@ class Pipeline:
         """
         Args:
             source: where records come from.
-            answer: `Answerer.answer`.
+            answer: `CautiousAnswering.answer`.
             delivery: commits a slice.
             ownership: of the source's partitions.
+            attempts: says which records are suspects.
+            breaker: opened when the model fails.
             slice_records: most records in one transaction.
             slice_bytes: a slice is closed when its keys and values pass this size.
             timer: measures the stages.
@@ -90,6 +107,8 @@ class Pipeline:
         self._answer = answer
         self._delivery = delivery
         self._ownership = ownership
+        self._attempts = attempts
+        self._breaker = breaker
         self._slice_records = slice_records
         self._slice_bytes = slice_bytes
         self._timer = timer
@@ -124,7 +143,7 @@ class Pipeline:
         """
         self._check()
         try:
-            if self._ownership.suspended:
+            if self._ownership.suspended and not self._breaker.is_open:
                 self._source.rewind()
                 self._ownership.resume()
             if self._has_room(timeout_seconds):
@@ -135,27 +154,34 @@ class Pipeline:
                 timeout_seconds = 0
             with self._timer("poll"):
                 records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
+            self._attempts.note(records)
         except LimelightError as error:
             self._retry_or_raise(error)
             return 0
-        return sum(map(self._queue, cut(records, max_bytes=self._slice_bytes)))
+        return sum(self._queue(part, suspect=suspect) for part, suspect in self._cut(records))
 
     def score(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
         """Answers the oldest queued slice. Returns whether there was one.
 
-        Raises:
-            ScoringError: the model failed.
+        A model that fails opens the breaker; from then on a turn has it prove itself.
         """
+        if self._breaker.is_open:
+            self._breaker.probe(self._ended)
         try:
             taken = self._to_score.get(timeout=timeout_seconds)
         except queue.Empty:
             return False
         epochs = self._still_ours(taken.epochs)
         records = [record for record in taken.records if record.home in epochs]
-        if records:
-            self._to_deliver.put(Scored(Slice(records, epochs), self._answer(records)))
-        else:
-            self._finish_one()
+        try:
+            if records:
+                answers = self._answer(records, suspect=taken.suspect)
+                self._to_deliver.put(Scored(Slice(records, epochs, taken.suspect), answers))
+                return True
+        except ScoringError as error:
+            self._breaker.trip(error)
+            self._retry_or_raise(error)
+        self._finish_one()
         return True
 
     def deliver(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
@@ -225,18 +251,28 @@ class Pipeline:
         self._aborted(error)
 
     def _has_room(self, timeout_seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(
-                lambda: self._under_way < SLICES_AHEAD or self._fatal is not None, timeout_seconds
-            )
+        def has_room() -> bool:
+            return (self._under_way < SLICES_AHEAD and not self._breaker.is_open) or self._fatal is not None
 
-    def _queue(self, records: Sequence[Record]) -> int:
+        with self._changed:
+            return self._changed.wait_for(has_room, timeout_seconds)
+
+    def _cut(self, records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], bool]]:
+        """Suspects go into slices of their own, which are small."""
+        for suspect, run in groupby(records, key=self._attempts.is_suspect):
+            together = list(run)
+            most = SUSPECTS_TOGETHER if suspect else len(together)
+            for start in range(0, len(together), most):
+                for part in cut(together[start : start + most], max_bytes=self._slice_bytes):
+                    yield part, suspect
+
+    def _queue(self, records: Sequence[Record], *, suspect: bool) -> int:
         epochs = self._ownership.epochs({record.home for record in records})
         owned = [record for record in records if record.home in epochs]
         if owned:
             with self._changed:
                 self._under_way += 1
-            self._to_score.put(Slice(owned, epochs))
+            self._to_score.put(Slice(owned, epochs, suspect))
         return len(owned)
 
     def _still_ours(self, epochs: Epochs) -> Epochs:

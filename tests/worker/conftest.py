@@ -1,5 +1,6 @@
 """A tiny real bundle, built without TensorFlow: its ONNX graph is small enough to be repeated in NumPy."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,9 @@ def tiny_bundle(tiny_bundle_path: Path) -> Bundle:
 def tiny_parts() -> dict[str, Any]:
     """Fresh arguments of `write_bundle`, for a test to change."""
     return bundle_parts()
+
+
+@pytest.fixture(scope="session")
+def make_parts() -> Callable[[], dict[str, Any]]:
+    """Builds fresh arguments of `write_bundle`, for fixtures that live longer than a test."""
+    return bundle_parts

@@ -34,6 +34,7 @@ def answer(tiny_bundle: Bundle) -> Callable[[list[bytes | None]], list[Answer]]:
         tiny_bundle.manifest,
         tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
         OnnxScorer(tiny_bundle),
+        prove=lambda: None,
         record_field="text",
         id_field="id",
         batch_records=4,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.errors import CorruptRecordError
 from kafka.record import MemoryRecords, MemoryRecordsBuilder
@@ -40,6 +40,7 @@ def read(batches: bytes) -> list[list[tuple[str, bytes | None]]]:
 
 
 @pytest.mark.parametrize("codec", CODECS)
+@settings(max_examples=30)
 @given(records=st.lists(st.lists(st.tuples(st.binary(), st.none() | st.binary()), max_size=4), min_size=1, max_size=6))
 def test_every_name_is_read_and_written_back_byte_for_byte(records: Sequence[RawHeaders], codec: str) -> None:
     found = read(write(records, codec=codec))
@@ -50,7 +51,9 @@ def test_every_name_is_read_and_written_back_byte_for_byte(records: Sequence[Raw
     for headers in found:
         again.append(1, b"key", b"value", headers)
     again.close()
-    assert bytes(again.buffer()) == write(records, codec=codec)
+    assert read(bytes(again.buffer())) == found
+    if codec == "none":  # gzip writes the time into its own header
+        assert bytes(again.buffer()) == write(records)
 
 
 def test_without_the_precaution_the_client_calls_the_batch_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Two workers of one group on the in-memory broker, their stages taken in any order, partitions moving between them."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import msgspec
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.answering import Answer
+from worker.attempts import Attempts
+from worker.breaker import CircuitBreaker
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
 from worker.errors import DecodeError, DeliveryError, LimelightError, ScoringError
@@ -39,11 +42,14 @@ class Member:
             clock=SystemClock(),
             committed=lambda *_: None,
         )
+        self.model_fails = False
         self.pipeline = Pipeline(
             self.source,
-            answer,
+            self.answer,
             delivery,
             self.ownership,
+            attempts=Attempts(self.source, reach_records=5 * 4),
+            breaker=CircuitBreaker(self.prove, changed=lambda _: None, probe_seconds=0),
             slice_records=4,
             slice_bytes=1 << 20,
             timer=lambda _: nullcontext(),
@@ -59,12 +65,17 @@ class Member:
             case _:
                 return self.pipeline.deliver(timeout_seconds=0)
 
+    def answer(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
+        """Every third record is refused; the others are answered by their own position."""
+        self.prove()
+        return [
+            DecodeError("refused") if r.offset % 3 == 0 else msgspec.json.encode([r.partition, r.offset])
+            for r in records
+        ]
 
-def answer(records: list[Record]) -> list[Answer]:
-    """Every third record is refused; the others are answered by their own position."""
-    return [
-        DecodeError("refused") if r.offset % 3 == 0 else msgspec.json.encode([r.partition, r.offset]) for r in records
-    ]
+    def prove(self) -> None:
+        if self.model_fails:
+            raise ScoringError("the model failed")
 
 
 def rebalance(members: list[Member], first: set[int]) -> None:
@@ -95,6 +106,8 @@ actions = st.one_of(
     st.tuples(st.just("rebalance"), st.sets(st.integers(0, 2))),
     st.tuples(st.just("fail"), st.sampled_from(["send", "offsets", "commit", "answer"])),
     st.tuples(st.just("append"), st.integers(0, 2)),
+    st.tuples(st.just("die"), st.integers(0, 1)),
+    st.tuples(st.just("model"), st.integers(0, 1)),
 )
 
 
@@ -112,9 +125,19 @@ def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tup
             case "append", int(partition):
                 for _ in range(3):
                     broker.append("events", partition, b"")
+            case "die", int(number):
+                dead, members[number] = members[number], Member(broker, [])
+                dead.source.assign([])
+                members[number].source.assign(
+                    [p for p in PARTITIONS if p not in members[1 - number].source.assignment()]
+                )
+            case "model", int(number):
+                members[number].model_fails = not members[number].model_fails
             case int(number), str(action):
                 members[number].act(action)
     broker.failures.clear()
+    for member in members:
+        member.model_fails = False
     moved, turns = True, 0
     while moved or any(member.ownership.suspended for member in members):
         turns += 1
@@ -178,25 +201,23 @@ def test_threads_deliver_everything_and_drain() -> None:
     assert sum(map(len, answered(broker).values())) == 90
 
 
-def test_a_model_that_fails_stops_the_reading() -> None:
+def test_a_model_that_fails_keeps_everything_waiting_until_it_answers_again() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
     member = Member(broker, PARTITIONS)
+    for number in range(9):
+        broker.append("events", number % 3, b"")
+    member.model_fails = True
+    assert [member.act("read"), member.act("score")] == [True, True]
 
-    def fail(_: object) -> list[Answer]:
-        raise ScoringError("the model failed")
+    assert not any(member.act(action) for action in ("read", "score", "deliver") * 3)
+    assert answered(broker) == {}
 
-    member.pipeline._answer = fail
-    broker.append("events", 0, b"")
-    member.pipeline.start()
-
-    def read_on() -> None:
-        while True:
-            member.pipeline.read(timeout_seconds=0.05)
-
-    with pytest.raises(ScoringError):
-        read_on()
-    member.pipeline.close()
-    assert broker.committed == {}
+    member.model_fails = False
+    while sum(broker.committed.values()) < 9:
+        member.act("score")
+        member.act("read")
+        member.act("deliver")
+    assert sum(map(len, answered(broker).values())) == 9
 
 
 class TestOwnership:

@@ -18,16 +18,19 @@ from kafka.errors import KafkaTimeoutError
 
 from deploy.local.kafka.topics import create_topics
 from worker.answering import Answer, Answerer
+from worker.attempts import Attempts
+from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery, next_offsets
+from worker.delivery import SliceDelivery, encoded_bytes, next_offsets
 from worker.errors import LimelightError
 from worker.messages import DeadLetter, Headers, Position, Prediction
 from worker.ownership import Ownership
 from worker.pipeline import Pipeline, cut
-from worker.ports import Partition, Record, Sink, Source
+from worker.ports import Output, Partition, Record, Sink, Source
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
+from worker.shortening import STRONGEST
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions as kafka_transactions
@@ -147,7 +150,9 @@ class KafkaStream:
         with closing(KafkaConsumer(**self._client, **options)) as consumer:
             partitions = [TopicPartition(self.name(topic), p) for p in consumer.partitions_for_topic(self.name(topic))]
             consumer.assign(partitions)
-            ends = consumer.end_offsets(partitions)
+            # Not the read_committed end: a commit is confirmed before its marks are written.
+            with closing(KafkaConsumer(**self._client)) as everything:
+                ends = everything.end_offsets(partitions)
             found: list[Record] = []
             while any(consumer.position(p) < ends[p] for p in partitions):
                 for records in consumer.poll(timeout_ms=100).values():
@@ -212,6 +217,7 @@ class Run:
             bundle.manifest,
             bundle.vocabulary(bundle.manifest.fields[0]),
             OnnxScorer(bundle),
+            prove=lambda: None,
             record_field="text",
             id_field="id",
             batch_records=4,
@@ -232,9 +238,11 @@ class Run:
         )
         self._pipeline = Pipeline(
             source,
-            answerer.answer,
+            lambda records, *, suspect: answerer.answer(records),  # noqa: PLW0108 - nobody dies here
             delivery,
             self._ownership,
+            attempts=Attempts(source, reach_records=slice_records),
+            breaker=CircuitBreaker(lambda: None, changed=lambda _: None),
             slice_records=slice_records,
             slice_bytes=slice_bytes,
             timer=lambda _: nullcontext(),
@@ -420,6 +428,21 @@ def test_what_is_too_large_for_its_topic_does_not_stop_the_stream(stream: Any, t
         assert (account.stage, letter.value, letter.key) == ("validate", None, None)
         assert pointer["limelight.value.sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert [msgspec.json.decode(r.value, type=Prediction).source for r in stream.read(PREDICTIONS)] == [neighbour]
+
+
+def test_an_answer_that_is_too_large_keeps_its_strongest_weights(stream: Any, tiny_bundle: Bundle) -> None:
+    value = event("box late thanks the box broken box late thanks the")
+    stream.append(0, value)
+    Run(stream, tiny_bundle).until_committed(1)
+    [whole] = stream.read(PREDICTIONS)
+    stream.limit(PREDICTIONS, encoded_bytes(Output("", 0, whole.key, whole.value, whole.headers, 0)) - 1)
+
+    stream.append(0, value)
+    Run(stream, tiny_bundle).until_committed(1)
+
+    weights = [msgspec.json.decode(r.value, type=Prediction).attention[0].weights for r in stream.read(PREDICTIONS)]
+    assert [len(each) for each in weights] == [10, STRONGEST]
+    assert sorted(weights[1]) == sorted(weights[0])[-STRONGEST:]
 
 
 def test_a_topic_of_small_records_takes_a_large_slice(stream: Any, tiny_bundle: Bundle) -> None:

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Answers every line once, in order."""
     settings = Settings.from_environment(bundle=arguments.bundle)
     bundle = load_bundle(settings.require_bundle())
-    answerer = build_answerer(settings, bundle, timer=lambda _: nullcontext())
+    answerer, _ = build_answerer(settings, bundle, timer=lambda _: nullcontext())
     to_stream = arguments.output == STANDARD_STREAM
     if arguments.dead_letters is None and not to_stream and not may_have_neighbour(arguments.output):
         raise SettingsError(f"{arguments.output} is no ordinary file: say with --dead-letters where refused lines go.")

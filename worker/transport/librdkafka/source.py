@@ -14,6 +14,7 @@ sought to where we know it begins; until then it is paused, and what still comes
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -320,10 +321,16 @@ def _homes(partitions: list[TopicPartition]) -> list[Partition]:
     return [(partition.topic, partition.partition) for partition in partitions]
 
 
+_read_headers = methodcaller("headers")
+"""For a name that it cannot decode the binding returns a broken list *and* sets an exception. CPython 3.11 looks for
+that after a call from C, such as this; where a call from Python has become a fast one it does not, and the list crashes
+who uses it."""
+
+
 def _headers(message: Any) -> tuple[Headers, RecordError | None]:
     """The message's headers, or why there are none: the binding has no way to a name that is no text."""
     try:
-        return message.headers() or [], None
+        return _read_headers(message) or [], None
     except SystemError:  # the binding's way to say that it could not decode
         return [], DecodeError(
             "a header has a name that is not UTF-8, which librdkafka's binding cannot read. Send names that are text; "

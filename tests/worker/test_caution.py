@@ -1,0 +1,119 @@
+"""Suspects are scored in a real child process, which really dies."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.answering import Answer
+from worker.caution import CautiousAnswering
+from worker.errors import DecodeError, ScoringError, UnscorableError
+from worker.ports import Record
+
+pytestmark = pytest.mark.fast
+
+DEADLY = """
+import os, signal
+from worker.errors import DecodeError, ScoringError
+
+def answer(records):
+    [record] = records
+    match record.value:
+        case b"kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case b"exit":
+            os._exit(3)
+        case b"hang":
+            signal.pause()
+        case b"refuse":
+            return [DecodeError("refused")]
+        case b"model":
+            raise ScoringError("the model failed")
+    return [record.value + b" by %d" % os.getpid()]
+
+def build():
+    return answer
+
+def build_nothing():
+    raise ScoringError("no model")
+"""
+
+
+def records(*values: bytes) -> list[Record]:
+    return [Record("events", 0, offset, 0, None, value, []) for offset, value in enumerate(values)]
+
+
+def answer_here(asked: Sequence[Record]) -> list[Answer]:
+    return [b"here"] * len(asked)
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    monkeypatch.syspath_prepend(tmp_path)
+    import deadly  # type: ignore[import-not-found]
+
+    yield deadly
+    monkeypatch.delitem(__import__("sys").modules, "deadly")
+
+
+@pytest.fixture
+def cautious(deadly: Any) -> Iterator[CautiousAnswering]:
+    with closing(CautiousAnswering(answer_here, deadly.build)) as opened:
+        yield opened
+    assert multiprocessing.active_children() == []
+
+
+def test_suspects_are_answered_by_one_child_and_in_order(cautious: CautiousAnswering) -> None:
+    answers = cautious.answer(records(b"a", b"b"), suspect=True) + cautious.answer(records(b"c"), suspect=True)
+
+    [child] = {bytes(answer).rpartition(b" by ")[2] for answer in answers}
+    assert [bytes(answer)[:1] for answer in answers] == [b"a", b"b", b"c"]
+    assert [int(child)] == [process.pid for process in multiprocessing.active_children()]
+
+
+def test_others_are_answered_here_and_end_the_child(cautious: CautiousAnswering) -> None:
+    cautious.answer(records(b"a"), suspect=True)
+
+    assert cautious.answer(records(b"a", b"b"), suspect=False) == [b"here", b"here"]
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize(("value", "reason"), [(b"kill", "died of SIGKILL"), (b"exit", "ended with status 3")])
+def test_a_record_that_kills_the_child_is_refused_and_its_neighbours_are_answered(
+    cautious: CautiousAnswering, value: bytes, reason: str
+) -> None:
+    before, killer, after = cautious.answer(records(b"a", value, b"b"), suspect=True)
+
+    assert isinstance(killer, UnscorableError)
+    assert reason in str(killer)
+    assert [bytes(before)[:1], bytes(after)[:1]] == [b"a", b"b"]
+
+
+def test_a_record_on_which_the_child_hangs_is_refused(
+    cautious: CautiousAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.caution.HANG_SECONDS", 0.2)
+
+    [answer] = cautious.answer(records(b"hang"), suspect=True)
+
+    assert isinstance(answer, UnscorableError)
+    assert "no answer within 0.2 s" in str(answer)
+
+
+def test_a_refusal_comes_back_as_it_is(cautious: CautiousAnswering) -> None:
+    [answer] = cautious.answer(records(b"refuse"), suspect=True)
+
+    assert type(answer) is DecodeError
+    assert str(answer) == "refused"
+
+
+@pytest.mark.parametrize(("builder", "values"), [("build", [b"model"]), ("build_nothing", [b"a"])])
+def test_a_model_that_fails_in_the_child_blames_no_record(deadly: Any, builder: str, values: list[bytes]) -> None:
+    build: Callable[[], Any] = getattr(deadly, builder)
+    with closing(CautiousAnswering(answer_here, build)) as cautious, pytest.raises(ScoringError, match="model"):
+        cautious.answer(records(*values), suspect=True)
+    assert multiprocessing.active_children() == []
