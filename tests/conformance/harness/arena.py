@@ -172,6 +172,7 @@ class Arena:
         """
 
         def holds() -> bool:
+            self.feeder.check()
             self.reader.check()
             return condition()
 

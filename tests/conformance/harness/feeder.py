@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from harness.ledger import Headers, Kind, Ledger, Sent, Source
 from harness.model import WORDS
 from harness.shape import Shape
@@ -107,8 +107,9 @@ class Feeder:
         self.abandon()
         left = self._producer.flush(CONFIRM_SECONDS)
         self._hand_over()
-        if left or self._failure:
-            raise RuntimeError(f"the feeder could not append its records: {self._failure or f'{left} unconfirmed'}")
+        if left:
+            self._failure = f"{left} are not confirmed"
+        self.check()
 
     def abandon(self) -> None:
         """Ends, whatever becomes of the records that are not confirmed."""
@@ -116,11 +117,25 @@ class Feeder:
         if self._thread.is_alive():
             self._thread.join()
 
+    def check(self) -> None:
+        """
+        Raises:
+            RuntimeError: the broker did not take a record, so nothing can be said about the worker.
+        """
+        if self._failure:
+            raise RuntimeError(f"the feeder cannot append its records: {self._failure}")
+
     def offsets(self) -> dict[int, int]:
         """Partition -> offset behind its last confirmed record."""
         return dict(self._next_offset)
 
     def _run(self) -> None:
+        try:
+            self._feed()
+        except BaseException as error:  # noqa: BLE001 - raised again by `check`, on the thread of the case
+            self._failure = repr(error)
+
+    def _feed(self) -> None:
         due = time.monotonic()
         while not self._stop.is_set():
             for partition in range(self._partitions):
@@ -165,6 +180,11 @@ class Feeder:
                     self._topic, record.value, record.key, partition, confirm, headers=list(record.headers)
                 )
             except BufferError:
+                self._producer.poll(BURST_SECONDS)
+            except KafkaException as error:
+                # A partition that was added a moment ago: the next look at the metadata will show it.
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION or self._stop.is_set():
+                    raise
                 self._producer.poll(BURST_SECONDS)
             else:
                 return

@@ -172,6 +172,11 @@ class Ledger:
         """The first answer to a record."""
         return self._first.get(record.source)
 
+    def answer_to(self, identity: Hashable) -> Answer | None:
+        """The first answer to the record of that source or id."""
+        record = self._named.get(identity)
+        return None if record is None else self.first_answer(record)
+
     def has_passed(self, partition: int, moment_seconds: float) -> bool:
         """True if a record of the partition is answered that was confirmed after that moment."""
         return self._reached.get(partition, 0.0) > moment_seconds

@@ -1,0 +1,59 @@
+"""Records that cannot be scored, that kill, and that take long."""
+
+from collections.abc import Callable
+
+import pytest
+from harness.arena import Arena
+from harness.matrix import Setup
+from harness.record_faults import SLOW_SECONDS, kill_by_record, poison, sabotage_variables, slow_model
+
+pytestmark = pytest.mark.conformance
+
+POISON_BAR_SECONDS = 3
+KILLER_BAR_SECONDS = 20
+RECOVERY_SECONDS = 3
+
+
+@pytest.mark.fault("poison")
+def test_poison_takes_no_neighbour_along(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    worker = arena.start_worker("a")
+    arena.await_ready(worker)
+
+    waits = poison(arena)
+
+    assert worker.status is None, worker.log()
+    conclude(arena)
+    note_waits("poison in every partition", waits, bar_seconds=POISON_BAR_SECONDS)
+
+
+@pytest.mark.fault("killer")
+def test_a_record_that_kills_is_found_out(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a", **sabotage_variables()))
+
+    deaths, wait = kill_by_record(arena, "a")
+
+    assert deaths >= 1, "it never killed the process"
+    conclude(arena)
+    note_waits(f"a record that killed {deaths} times", [wait], bar_seconds=KILLER_BAR_SECONDS)
+
+
+@pytest.mark.fault("slow")
+def test_a_slow_model_does_not_cost_the_membership(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    worker = arena.start_worker("a", **sabotage_variables())
+    arena.await_ready(worker)
+
+    wait = slow_model(arena)
+
+    assert wait >= SLOW_SECONDS, "the model was not slow"
+    assert worker.status is None, worker.log()
+    conclude(arena)
+    note_waits(f"a batch of {SLOW_SECONDS:.0f} s", [wait], bar_seconds=SLOW_SECONDS + RECOVERY_SECONDS)

@@ -1,0 +1,47 @@
+"""An input topic that grows, or whose records expire unread."""
+
+from collections.abc import Callable
+
+import pytest
+from harness.arena import PARTITIONS, Arena
+from harness.matrix import PYTHON, Setup
+from harness.topic_faults import EXPIRED_RECORDS, add_partitions, expire_records
+
+pytestmark = pytest.mark.conformance
+
+METADATA_MS = 1000
+GROWTH_BAR_SECONDS = 10
+
+
+@pytest.mark.fault("partition")
+def test_partitions_that_are_added_are_answered_from_their_first_record(
+    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+) -> None:
+    # Both clients look for new partitions every five minutes by default.
+    name = "metadata.max.age.ms" if setup.client == PYTHON else "topic.metadata.refresh.interval.ms"
+    arena = open_arena(setup, settings={"PROPERTIES": f"{name}={METADATA_MS}"})
+    arena.await_ready(arena.start_worker("a"), arena.start_worker("b"))
+
+    seconds = add_partitions(arena, PARTITIONS + 2)
+
+    conclude(arena)
+    note_waits("partitions added, until answered", [seconds], bar_seconds=GROWTH_BAR_SECONDS)
+
+
+@pytest.mark.fault("expired")
+def test_a_gap_stops_the_worker_unless_it_may_be_skipped(
+    setup: Setup, open_arena: Callable[..., Arena], conclude: Callable[[Arena], object]
+) -> None:
+    arena = open_arena(setup)
+    worker = arena.start_worker("a")
+    arena.await_ready(worker)
+
+    assert expire_records(arena, worker) == EXPIRED_RECORDS
+    stopped = arena.start_worker("a")
+
+    assert stopped.wait() == 1, stopped.log()
+    assert "no longer holds offset" in stopped.log()
+    assert "LIMELIGHT_OFFSET_GAP=skip" in stopped.log()
+    arena.start_worker("a", settings={"OFFSET_GAP": "skip"})
+    arena.await_progress()
+    conclude(arena)
