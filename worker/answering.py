@@ -7,6 +7,7 @@ that it must be able to answer: if it fails there, the model is guilty, and no r
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -31,7 +32,14 @@ from worker.ports import Clock, Record, Scorer, Scores
 
 WEIGHT_DECIMALS = 6
 
-Answer = bytes | RecordError
+
+class Skipped(Enum):
+    """What gets no answer, because the settings say so."""
+
+    TOMBSTONE = "tombstone"
+
+
+Answer = bytes | RecordError | Skipped
 """An encoded Prediction, or why there is none."""
 
 log = structlog.get_logger("worker")
@@ -66,6 +74,7 @@ class Answerer:
         prove: Callable[[], None],
         record_field: str,
         id_field: str,
+        skip_tombstones: bool,
         batch_records: int,
         clock: Clock,
         timer: Timer,
@@ -78,6 +87,7 @@ class Answerer:
             prove: has the model answer its golden records; raises `ScoringError` or `BundleError` if it cannot.
             record_field: field of the record that holds the model's text.
             id_field: field of the record that holds its id.
+            skip_tombstones: gives a record without a value no answer in place of a refusal.
             batch_records: most rows in one micro-batch.
             clock: for the scored time.
             timer: measures the stages.
@@ -91,6 +101,7 @@ class Answerer:
         self._encode = TextEncoder(vocabulary, max_tokens=manifest.fields[0].max_tokens).encode
         self._scorer = scorer
         self._prove = prove
+        self._skip_tombstones = skip_tombstones
         self._batch_records = batch_records
         self._clock = clock
         self._timer = timer
@@ -120,7 +131,9 @@ class Answerer:
         assert len(complete) == len(records), "every record has an answer"
         return complete
 
-    def _read(self, place: int, record: Record) -> _Row | RecordError:
+    def _read(self, place: int, record: Record) -> _Row | RecordError | Skipped:
+        if record.value is None and self._skip_tombstones:
+            return Skipped.TOMBSTONE
         stage: type[RecordError] = DecodeError
         try:
             event = self._decode(record)
@@ -135,7 +148,9 @@ class Answerer:
         if record.fault is not None:
             raise record.fault
         if record.value is None:
-            raise DecodeError("the record has no value (a tombstone). Send a JSON object.")
+            raise DecodeError(
+                "the record has no value (a tombstone). Send a JSON object, or set LIMELIGHT_TOMBSTONES=skip."
+            )
         try:
             # msgspec skips unknown fields without looking at their bytes; a passthrough would carry bad ones on.
             record.value.decode()

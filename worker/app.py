@@ -70,6 +70,7 @@ def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> tuple
         prove=prove,
         record_field=record_field,
         id_field=settings.id_field,
+        skip_tombstones=settings.tombstones == "skip",
         batch_records=settings.batch_records,
         clock=SystemClock(),
         timer=timer,

@@ -8,6 +8,7 @@ scored one by one, where a death does not matter (see `worker.caution`).
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -24,6 +25,15 @@ _NOTE = re.compile(r"attempts=(\d{1,9})")
 log = structlog.get_logger("worker")
 
 
+class _Suspects(NamedTuple):
+    until: int
+    """Offset behind the last of them."""
+    attempts: int
+
+
+_NOBODY = _Suspects(until=0, attempts=1)
+
+
 class Attempts:
     """Counts the workers that began where this one begins. Used on the reading thread."""
 
@@ -36,7 +46,7 @@ class Attempts:
         self._source = source
         self._reach_records = reach_records
         self._noted: set[Partition] = set()
-        self._suspect_until: dict[Partition, int] = {}
+        self._suspects: dict[Partition, _Suspects] = {}
 
     def note(self, records: Sequence[Record]) -> None:
         """Leaves a note where `records` begin in a partition that this worker has not read before.
@@ -63,7 +73,9 @@ class Attempts:
         self._noted |= begins.keys()
         for (topic, partition), begin in begins.items():
             if attempts[topic, partition] >= DEATHS:
-                self._suspect_until[topic, partition] = begin + self._reach_records
+                self._suspects[topic, partition] = _Suspects(
+                    begin + self._reach_records, attempts[topic, partition] + 1
+                )
                 log.warning(
                     "workers died at this offset: its records are scored one by one",
                     position=f"{topic}-{partition}-{begin}",
@@ -72,7 +84,11 @@ class Attempts:
 
     def is_suspect(self, record: Record) -> bool:
         """True if workers died where `record` may have been under way."""
-        return record.offset < self._suspect_until.get(record.home, 0)
+        return record.offset < self._suspects.get(record.home, _NOBODY).until
+
+    def count(self, record: Record) -> int:
+        """How many workers began where a suspect stands, this one included."""
+        return self._suspects.get(record.home, _NOBODY).attempts
 
 
 def attempts_of(metadata: str) -> int:

@@ -11,8 +11,8 @@ whole.
 import hashlib
 from collections.abc import Callable, Sequence
 
-from worker.answering import Answer
-from worker.errors import EncodeError
+from worker.answering import Answer, Skipped
+from worker.errors import EncodeError, RecordError
 from worker.messages import DeadLetter, Headers
 from worker.ownership import Epochs, Ownership
 from worker.ports import Clock, Output, Partition, Record, Sink
@@ -69,7 +69,11 @@ class SliceDelivery:
         """
         now_ms = self._clock.now_ms()
         final = [self._fit(record, answer, now_ms) for record, answer in zip(records, answers, strict=True)]
-        outputs = [self._output(record, answer, now_ms) for record, answer in zip(records, final, strict=True)]
+        outputs = [
+            self._output(record, answer, now_ms)
+            for record, answer in zip(records, final, strict=True)
+            if not isinstance(answer, Skipped)
+        ]
         self._sink.deliver(outputs, next_offsets(records), claim=lambda: self._ownership.claim(epochs))
         self._committed(records, final)
 
@@ -89,12 +93,12 @@ class SliceDelivery:
             "Raise its max.message.bytes, or send less in passthrough, key and headers."
         )
 
-    def _output(self, record: Record, answer: Answer, now_ms: int) -> Output:
+    def _output(self, record: Record, answer: bytes | RecordError, now_ms: int) -> Output:
         topic = self._output_topic if isinstance(answer, bytes) else self._dead_letter_topic
         partition = record.partition % self._partitions[topic]
         if isinstance(answer, bytes):
             return Output(topic, partition, record.key, answer, record.headers, now_ms)
-        reason = DeadLetter.of(record.position, answer, self._group_id).to_headers()
+        reason = DeadLetter.of(record.position, answer, self._group_id, attempts=answer.attempts).to_headers()
         letter = Output(topic, partition, record.key, record.value, [*record.headers, *reason], now_ms)
         if record.fault is None and encoded_bytes(letter) <= self._limits[topic]:
             return letter

@@ -60,6 +60,8 @@ class RecordError(LimelightError):
     """One record cannot be scored. It becomes a dead letter; its neighbours are not affected."""
 
     stage: ClassVar[str] = "record"
+    attempts = 1
+    """How often workers began where the record stands, this time included."""
 
 
 class DecodeError(RecordError):

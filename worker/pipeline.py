@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol
 from worker.answering import Answer, Timer
 from worker.attempts import SUSPECTS_TOGETHER, Attempts
 from worker.breaker import CircuitBreaker
-from worker.errors import LimelightError, ScoringError
+from worker.errors import LimelightError, RecordError, ScoringError
 from worker.ownership import Epochs, Ownership
 from worker.ports import Record, Source
 
@@ -176,6 +176,9 @@ class Pipeline:
         try:
             if records:
                 answers = self._answer(records, suspect=taken.suspect)
+                for record, answer in zip(records, answers, strict=True):
+                    if taken.suspect and isinstance(answer, RecordError):
+                        answer.attempts = self._attempts.count(record)
                 self._to_deliver.put(Scored(Slice(records, epochs, taken.suspect), answers))
                 return True
         except ScoringError as error:

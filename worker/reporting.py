@@ -60,7 +60,7 @@ class Reporter:
         now_ms = self._clock.now_ms()
         self._offsets |= next_offsets(records)
         refused = Counter(answer.stage for answer in answers if isinstance(answer, RecordError))
-        predictions = len(answers) - refused.total()
+        predictions = sum(isinstance(answer, bytes) for answer in answers)
         self._predictions += predictions
         self._dead_letters += refused.total()
         self._metrics.slice_committed(

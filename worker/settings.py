@@ -167,6 +167,8 @@ class Settings(BaseSettings):
     """Record field with the event's id, if it has one."""
     fields: FieldMap = {}
     """Where the model's fields stand in a record: text=review,... or JSON. The default is the same names."""
+    tombstones: Literal["dead_letter", "skip"] = "dead_letter"
+    """What a record without a value becomes: a dead letter, or nothing, where the topic is compacted."""
 
     slice_records: Annotated[int, Field(ge=1, le=100_000)] = 512
     """Records that are committed together at most. A transaction costs about 5 ms whatever its size."""

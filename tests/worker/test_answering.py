@@ -37,6 +37,7 @@ def answer(tiny_bundle: Bundle) -> Callable[[list[bytes | None]], list[Answer]]:
         prove=lambda: None,
         record_field="text",
         id_field="id",
+        skip_tombstones=False,
         batch_records=4,
         clock=FixedClock(),
         timer=lambda _: nullcontext(),

@@ -44,6 +44,7 @@ def test_records_are_suspects_after_so_many_deaths_as_far_as_a_worker_may_have_r
     assert [any(map(life.attempts.is_suspect, life.records)) for life in lives] == [False] * DEATHS + [True]
     suspects = [record.offset for record in broker.logs[HOME] if lives[-1].attempts.is_suspect(record)]
     assert suspects == list(range(REACH))
+    assert lives[-1].attempts.count(lives[-1].records[0]) == DEATHS + 1
 
 
 def test_who_gets_past_the_offset_clears_the_note(broker: MemoryBroker) -> None:

@@ -1,6 +1,5 @@
 """A record that the model cannot score does not take its neighbours along; a model that cannot score blames nobody."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer, Answerer
+from worker.answering import Answer, Answerer, Skipped
 from worker.batching import bisect
 from worker.bundle import Bundle, load_bundle, write_bundle
 from worker.clock import SystemClock
@@ -35,15 +34,16 @@ def poisoned_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any, m
     return load_bundle(write_bundle(tmp_path_factory.mktemp("poisoned"), **parts))
 
 
-def build(bundle: Bundle, *, scorer: Any = None, prove: Callable[[], None] | None = None) -> Answerer:
+def build(bundle: Bundle, *, scorer: Any = None, skip_tombstones: bool = False) -> Answerer:
     scorer = scorer or OnnxScorer(bundle)
     return Answerer(
         bundle.manifest,
         bundle.vocabulary(bundle.manifest.fields[0]),
         scorer,
-        prove=prove or partial(check_golden_records, bundle, scorer),
+        prove=partial(check_golden_records, bundle, scorer),
         record_field="text",
         id_field="id",
+        skip_tombstones=skip_tombstones,
         batch_records=8,
         clock=SystemClock(),
         timer=lambda _: nullcontext(),
@@ -124,3 +124,13 @@ def test_a_fault_of_ours_costs_one_record(
     assert "unexpected ZeroDivisionError: oops" in str(second)
     assert isinstance(first, bytes)
     assert isinstance(third, bytes)
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_a_tombstone_is_skipped_or_refused_as_the_settings_say(tiny_bundle: Bundle, *, skip: bool) -> None:
+    records = [Record("events", 0, 0, 0, b"key", None, []), Record("events", 0, 1, 0, b"key", b'{"text":"late"}', [])]
+
+    tombstone, answer = build(tiny_bundle, skip_tombstones=skip).answer(records)
+
+    assert isinstance(tombstone, Skipped if skip else DecodeError)
+    assert isinstance(answer, bytes)

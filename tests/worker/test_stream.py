@@ -208,7 +208,15 @@ def stream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 class Run:
     """A worker on a stream, in this process."""
 
-    def __init__(self, stream: Any, bundle: Bundle, *, slice_records: int = 500, slice_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        stream: Any,
+        bundle: Bundle,
+        *,
+        slice_records: int = 500,
+        slice_bytes: int = 1 << 20,
+        skip_tombstones: bool = False,
+    ) -> None:
         self._stream = stream
         name = getattr(stream, "name", str)
         self._ownership = Ownership()
@@ -220,6 +228,7 @@ class Run:
             prove=lambda: None,
             record_field="text",
             id_field="id",
+            skip_tombstones=skip_tombstones,
             batch_records=4,
             clock=SystemClock(),
             timer=lambda _: nullcontext(),
@@ -428,6 +437,17 @@ def test_what_is_too_large_for_its_topic_does_not_stop_the_stream(stream: Any, t
         assert (account.stage, letter.value, letter.key) == ("validate", None, None)
         assert pointer["limelight.value.sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert [msgspec.json.decode(r.value, type=Prediction).source for r in stream.read(PREDICTIONS)] == [neighbour]
+
+
+def test_a_tombstone_that_is_skipped_is_passed_in_silence(stream: Any, tiny_bundle: Bundle) -> None:
+    before = stream.append(0, event("thanks"))
+    tombstone = stream.append(0, None, key=b"key")
+    run = Run(stream, tiny_bundle, skip_tombstones=True)
+
+    run.until_committed(2)
+
+    assert sources(stream) == [before]
+    assert list(run.offsets.values()) == [tombstone.offset + 1]
 
 
 def test_an_answer_that_is_too_large_keeps_its_strongest_weights(stream: Any, tiny_bundle: Bundle) -> None:

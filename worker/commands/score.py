@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
                 if isinstance(answer, RecordError):
                     letters.write(encode_refusal(record, answer, group_id="score") + b"\n")
                     refused += 1
-                else:
+                elif isinstance(answer, bytes):
                     output.write(answer + b"\n")
                     predictions += 1
             # Whoever reads a pipe wants the answers now, not when a buffer is full.
