@@ -7,7 +7,8 @@ the line too, the last one of the row.
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -46,6 +47,7 @@ def _csv_rows(path: Path) -> Rows:
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file, _wide_csv_fields():
         lines = _csv_lines(path, file)
         _, header = next(lines, ("", []))
+        _check_columns(path, header)
         for place, values in lines:
             if len(values) != len(header):
                 raise DataError(
@@ -70,6 +72,12 @@ def _csv_lines(path: Path, file: TextIO) -> Iterator[tuple[str, list[str]]]:
             number += 1
     except csv.Error as error:
         raise DataError(f"{place()} is not valid CSV: {error}. Repair it, or write the file again.") from error
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    # Spreadsheets leave columns without a name at the end; nobody can ask for those.
+    if repeated := [name for name, count in Counter(names).items() if count > 1 and name.strip()]:
+        raise DataError(f"{path} has more than one column {repeated[0]!r}. Rename or remove all but one.")
 
 
 @contextmanager
@@ -102,7 +110,9 @@ def _parquet_rows(path: Path) -> Rows:
     number = 0
     with path.open("rb") as file:
         try:
-            for batch in parquet.ParquetFile(file).iter_batches(batch_size=PARQUET_BATCH_ROWS):
+            table = parquet.ParquetFile(file)
+            _check_columns(path, table.schema_arrow.names)
+            for batch in table.iter_batches(batch_size=PARQUET_BATCH_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row

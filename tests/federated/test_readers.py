@@ -115,6 +115,7 @@ GOOD = "fine,1,a\n"
         pytest.param(HEADER, "holds no rows", id="header only"),
         pytest.param("text,stars,user\n" + GOOD, "row 1 (line 2) has no column 'review'. Name one", id="no column"),
         pytest.param("text,stars,user\n" + GOOD, "'text', 'stars', 'user'", id="names the columns there are"),
+        pytest.param("review,stars,user,review\nfine,1,a,b\n", "more than one column 'review'", id="repeated column"),
         pytest.param(HEADER + GOOD + " ,1,a\n", "row 2 (line 3): 'review' is empty", id="empty text"),
         pytest.param(HEADER + GOOD + "x,,a\n", "row 2 (line 3): 'stars' is empty", id="empty label"),
         pytest.param(HEADER + GOOD + "x,1,\n", "row 2 (line 3): 'user' is empty", id="empty client"),
@@ -128,6 +129,11 @@ GOOD = "fine,1,a\n"
 )
 def test_damaged_csv(tmp_path, content, message):
     assert message in refusal(write(tmp_path / "a.csv", content))
+
+
+def test_columns_without_a_name_are_nobodys(tmp_path):
+    content = "review,stars,user,,\nfine,1,a,x,y\n"
+    assert read(write(tmp_path / "a.csv", content)) == [Example("fine", "1", "a")]
 
 
 LINE = json.dumps(ROWS[0]) + "\n"
@@ -155,6 +161,17 @@ def test_damaged_json_lines(tmp_path, content, message):
 
 def test_damaged_parquet(tmp_path):
     assert "is damaged after row 0" in refusal(write(tmp_path / "a.parquet", b"PAR1 but not really PAR1"))
+
+
+def test_a_repeated_column_of_parquet(tmp_path):
+    names = ["review", "stars", "user", "stars"]
+    parquet.write_table(pyarrow.table([["fine"], [1], ["a"], [2]], names=names), tmp_path / "a.parquet")
+    assert "more than one column 'stars'" in refusal(tmp_path / "a.parquet")
+
+
+def test_a_missing_text_in_parquet(tmp_path):
+    parquet.write_table(pyarrow.table({"review": ["x", None], "stars": [1, 1], "user": [1, 1]}), tmp_path / "a.parquet")
+    assert "row 2: 'review' is empty" in refusal(tmp_path / "a.parquet")
 
 
 def test_a_missing_number_in_parquet_is_empty(tmp_path):
