@@ -24,8 +24,9 @@ from worker.features import TextEncoder
 DIRECTORY = "assets.extra"
 CARD, VOCABULARY, REFERENCE = "model.json", "vocabulary.txt", "reference.jsonl"
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""The name becomes a directory below ``--out``: a separator or a leading dot would lead elsewhere, or hide it."""
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""The name becomes a directory below ``--out``: a separator or a leading dot would lead elsewhere, or hide it, and
+file systems take only some 250 characters."""
 
 _READ_BY_THE_WORKER = {
     "vocabulary": VOCABULARY,
@@ -84,7 +85,8 @@ def check_name(name: str) -> None:
     """
     if not SAFE_NAME.fullmatch(name):
         raise SavedModelError(
-            f"the name {name!r} cannot name a bundle: use letters, digits, '.', '_' and '-' (or give --name)."
+            f"the name {name!r} cannot name a bundle: use up to 100 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit (or give --name)."
         )
 
 

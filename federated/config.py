@@ -14,12 +14,19 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from federated.data.partition import PartitionSettings
+from federated.data.partition import MAX_CLIENTS, PartitionSettings
 from federated.errors import ConfigError
 
 PRESETS = Path(str(resources.files("federated") / "presets"))
 
+BUNDLE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z"
+"""What `python -m export` takes as a directory's name; it would refuse another one only after the training."""
+MAX_TOKENS = 10_000
+MAX_SIZE = 4_096
+"""Beyond these one array of the data, or one matrix of the model, takes gigabytes."""
+
 PositiveInt = Annotated[int, Meta(ge=1)]
+LayerSize = Annotated[int, Meta(ge=1, le=MAX_SIZE)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
 
@@ -29,7 +36,7 @@ class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     records: Annotated[int, Meta(ge=0)] = 0
     """How many messages to generate where no ``--data`` is given; 0: the preset is meant for a file."""
-    clients: PositiveInt = 50
+    clients: Annotated[int, Meta(ge=1, le=MAX_CLIENTS)] = 50
     """How many clients to generate; not used with ``--data``."""
     partition: PartitionSettings = PartitionSettings()
     heldout_fraction: Share = 0.1
@@ -38,23 +45,23 @@ class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Most token ids, padding and unknown among them."""
     min_count: PositiveInt = 2
     """Rarer tokens are unknown, so that the unknown token is trained too."""
-    max_tokens: PositiveInt = 48
+    max_tokens: Annotated[int, Meta(ge=1, le=MAX_TOKENS)] = 48
     """Longer texts are cut."""
 
 
 class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Embedding -> encoder -> attention -> softmax."""
 
-    name: str = "limelight"
+    name: Annotated[str, Meta(pattern=BUNDLE_NAME)] = "limelight"
     """Name of the model in its bundle."""
-    embedding_size: PositiveInt = 32
+    embedding_size: LayerSize = 32
     encoder: Literal["lstm", "gru", "simple_rnn"] = "gru"
     bidirectional: bool = False
-    hidden_size: PositiveInt = 32
+    hidden_size: LayerSize = 32
     """Units of the encoder, for each direction."""
     attention: Literal["scaled_dot", "dot", "none"] = "scaled_dot"
     """``none`` classifies the last state."""
-    key_size: PositiveInt = 32
+    key_size: LayerSize = 32
     """Size of the keys and of the learned query."""
 
 
@@ -80,8 +87,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """A whole run."""
 
     preset: str
-    seed: Annotated[int, Meta(ge=0)] = 1
-    """Same seed, same machine, same weights."""
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 1
+    """Same seed, same machine, same weights. Keras takes 32 bits."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -111,13 +118,7 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> Conf
     if not overrides:
         return config
     for key, value in overrides.items():
-        *sections, field = key.split(".")
-        target = content
-        for section in sections:
-            target = target.setdefault(section, {})
-            if not isinstance(target, dict):
-                raise ConfigError(f"{key}: {section} is a value, not a section.")
-        target[field] = value
+        _lay_over(content, key, value)
     flags = " ".join(f"{key}={value}" for key, value in overrides.items())
     return _convert(preset, content, f"preset {preset} with {flags}")
 
@@ -140,6 +141,18 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
     return overrides
 
 
+def _lay_over(content: dict[str, Any], key: str, value: Any) -> None:
+    *sections, field = key.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"{key}: {section} is a value, not a section.")
+    # It would drop what the preset says about the section's other fields.
+    if isinstance(value, dict) or isinstance(content.get(field), dict):
+        raise ConfigError(f"{key} is a section. Set its fields one by one, e.g. training.rounds=5.")
+    content[field] = value
+
+
 def _find(preset: str) -> Path:
     if preset in list_presets():
         return PRESETS / f"{preset}.toml"
@@ -149,6 +162,8 @@ def _find(preset: str) -> Path:
 
 
 def _convert(preset: str, content: Mapping[str, Any], origin: str) -> Config:
+    if "preset" in content:
+        raise ConfigError(f"{origin}: a preset is not a key of a preset. Name it with --preset.")
     try:
         return msgspec.convert({**content, "preset": preset}, Config)
     except msgspec.ValidationError as error:

@@ -2,12 +2,22 @@
 
 import argparse
 
+from federated.data.partition import MAX_CLIENTS
+
 
 def count(value: str) -> int:
     """A whole number, at least 1."""
     number = int(value)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return number
+
+
+def clients(value: str) -> int:
+    """How many clients to simulate."""
+    number = count(value)
+    if number > MAX_CLIENTS:
+        raise argparse.ArgumentTypeError(f"{value} is more than {MAX_CLIENTS:,}")
     return number
 
 

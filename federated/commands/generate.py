@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from federated.commands.arguments import count, seed
+from federated.commands.arguments import clients, count, seed
 from federated.data.examples import encode_line
 from federated.data.generator import generate
 from federated.errors import OutputError
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.add_argument("--records", type=count, default=10_000, metavar="N", help="messages to write (%(default)s)")
     parser.add_argument("--seed", type=seed, default=1, metavar="S", help="same seed, same messages (%(default)s)")
-    parser.add_argument("--clients", type=count, default=50, metavar="N", help="clients that write (%(default)s)")
+    parser.add_argument("--clients", type=clients, default=50, metavar="N", help="clients that write (%(default)s)")
     parser.add_argument(
         "--output", type=Path, default=STDOUT, metavar="FILE", help="- for standard output (%(default)s)"
     )

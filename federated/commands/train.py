@@ -94,12 +94,16 @@ def _write_figures(path: Path, result: "RunResult") -> None:
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     overrides = parse_overrides(arguments.set)
-    if arguments.rounds is not None:
-        overrides["training.rounds"] = arguments.rounds
-    if arguments.seed is not None:
-        overrides["seed"] = arguments.seed
-    if arguments.client_field:
-        overrides["data.partition.by"] = "client"
+    short = {
+        "--rounds": ("training.rounds", arguments.rounds),
+        "--seed": ("seed", arguments.seed),
+        "--client-field": ("data.partition.by", "client" if arguments.client_field else None),
+    }
+    for flag, (key, value) in short.items():
+        if value is None:
+            continue
+        if overrides.setdefault(key, value) != value:
+            raise ConfigError(f"{flag} sets {key}={value}, but --set says {overrides[key]}. Give one of them.")
     return overrides
 
 

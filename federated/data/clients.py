@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from federated.data.examples import Example
 from federated.data.holdout import hold_out
 from federated.data.partition import PartitionSettings, partition
-from federated.data.vocabulary import build_vocabulary
+from federated.data.vocabulary import RESERVED, build_vocabulary
 from federated.errors import DataError
 from worker.features import PAD_ID, TextEncoder
+
+MAX_NUMBER_DIGITS = 20
+"""A longer label is a name, even if it is made of digits."""
 
 
 class ClientDataset(NamedTuple):
@@ -57,7 +60,8 @@ def build_federation(
     The vocabulary and the labels come from the clients alone.
 
     Raises:
-        DataError: the examples are too few, name no client where one is needed, or have fewer than two labels.
+        DataError: the examples are too few, name no client where one is needed, have fewer than two labels, or no token
+            often enough.
     """
     parts = hold_out([example.label for example in examples], fraction=heldout_fraction, seed=seed)
     train = [examples[i] for i in parts.train]
@@ -67,6 +71,8 @@ def build_federation(
         raise DataError(f"every example has the label {labels[0]!r}. A classifier needs at least two labels.")
     owned = partition(train, partition_settings, seed=seed)
     vocabulary = build_vocabulary((example.text for example in train), size=vocabulary_size, min_count=min_count)
+    if len(vocabulary) == len(RESERVED):
+        raise DataError(f"no token occurs {min_count} times, so none would be known. Lower data.min_count.")
 
     def encoded(part: Sequence[Example]) -> ClientDataset:
         return encode(part, vocabulary=vocabulary, labels=labels, max_tokens=max_tokens)
@@ -106,4 +112,10 @@ def encode(
 
 def order_labels(labels: set[str]) -> list[str]:
     """Numbers by value, other labels by name."""
-    return sorted(labels, key=lambda label: (not label.isdecimal(), int(label) if label.isdecimal() else 0, label))
+
+    def rank(label: str) -> tuple[bool, int, str]:
+        # Python refuses to read a number of thousands of digits.
+        is_number = label.isdecimal() and len(label) < MAX_NUMBER_DIGITS
+        return not is_number, int(label) if is_number else 0, label
+
+    return sorted(labels, key=rank)

@@ -5,15 +5,18 @@ is empty: a client that would own nothing is left out, so there may be fewer cli
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from federated.data.examples import Example
 from federated.errors import DataError
 
 Clients = list[list[Example]]
+
+MAX_CLIENTS = 1_000_000
+"""Each takes memory, though it own nothing: a slip of the hand must not take all."""
 
 
 class PartitionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,26 +24,23 @@ class PartitionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     by: Literal["client", "iid", "dirichlet"] = "client"
     """``client``: as the data says; ``iid``: at random; ``dirichlet``: at random, with a skew in the labels."""
-    clients: int = 50
+    clients: Annotated[int, Meta(ge=1, le=MAX_CLIENTS)] = 50
     """For ``iid`` and ``dirichlet``: how many clients to simulate."""
-    alpha: float = 1.0
-    """For ``dirichlet``: concentration; small values give each client few labels, large ones come near ``iid``."""
+    alpha: Annotated[float, Meta(ge=1e-3, le=1e6)] = 1.0
+    """For ``dirichlet``: concentration; small values give each client few labels, large ones come near ``iid``. At far
+    smaller ones NumPy draws for ever, far larger ones it cannot add up."""
 
 
 def partition(examples: Sequence[Example], settings: PartitionSettings, *, seed: int) -> Clients:
     """Deals `examples` out as `settings` say.
 
     Raises:
-        DataError: the settings make no sense, or an example does not name its client.
+        DataError: an example does not name its client.
     """
     if settings.by == "client":
         return by_client(examples)
-    if settings.clients < 1:
-        raise DataError(f"cannot deal examples out to {settings.clients} clients. Ask for at least 1.")
     if settings.by == "iid":
         return iid(examples, settings.clients, seed)
-    if not settings.alpha > 0:
-        raise DataError(f"the Dirichlet alpha is {settings.alpha}. Give a number above 0.")
     return dirichlet(examples, settings.clients, settings.alpha, seed)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from worker.features import PAD, UNKNOWN, tokenize
 
+RESERVED = (PAD, UNKNOWN)
+
 
 def build_vocabulary(texts: Iterable[str], *, size: int, min_count: int) -> list[str]:
     """Tokens by id: padding, unknown, then the most frequent tokens, equal counts in the order of the tokens.
@@ -21,4 +23,4 @@ def build_vocabulary(texts: Iterable[str], *, size: int, min_count: int) -> list
     """
     counts = Counter(token for text in texts for token in tokenize(text))
     known = sorted((-count, token) for token, count in counts.items() if count >= min_count)
-    return [PAD, UNKNOWN, *(token for _, token in known[: size - 2])]
+    return [*RESERVED, *(token for _, token in known[: size - len(RESERVED)])]

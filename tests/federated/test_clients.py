@@ -94,6 +94,7 @@ def test_one_label_is_not_enough():
 
 def test_numbers_are_ordered_by_value_and_before_names():
     assert order_labels({"10", "9", "b", "a", "01"}) == ["01", "9", "10", "a", "b"]
+    assert order_labels({10_000 * "9", "8"}) == ["8", 10_000 * "9"]
 
 
 LABELS = st.lists(st.sampled_from("abcd"), min_size=10, max_size=80)

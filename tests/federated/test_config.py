@@ -1,5 +1,9 @@
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from export.assets import SAFE_NAME, check_name
+from export.errors import SavedModelError
 from federated.config import list_presets, load_config, parse_overrides
 from federated.errors import ConfigError
 
@@ -36,7 +40,12 @@ def test_a_preset_can_be_any_toml_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [("[training]\nronuds = 3", "ronuds"), ("[training", "table declaration"), ("name = '\xff'", "utf-8")],
+    [
+        ("preset = 'demo'", "--preset"),
+        ("[training]\nronuds = 3", "ronuds"),
+        ("[training", "table declaration"),
+        ("name = '\xff'", "utf-8"),
+    ],
 )
 def test_a_preset_with_a_fault_is_refused_with_its_path_and_the_fault(tmp_path, content, named):
     broken = tmp_path / "broken.toml"
@@ -62,13 +71,42 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         ({"data.heldout_fraction": 1.0}, "data.heldout_fraction"),
         ({"data.partition.alhpa": 1}, "alhpa"),
         ({"seed.x": 1}, "seed"),
-        ({"training": 1, "training.rounds": 1}, "training is a value"),
+        ({"training.rounds.x": 1}, "rounds is a value"),
         ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"preset": "example"}, "--preset"),
+        ({"model": {"encoder": "lstm"}}, "model is a section"),
+        ({"model": "lstm"}, "model is a section"),
+        ({"model.name": "../elsewhere"}, "model.name"),
+        ({"model.name": "two\nlines"}, "model.name"),
+        ({"model.name": "name\n"}, "model.name"),
+        ({"data.max_tokens": 10**9}, "data.max_tokens"),
+        ({"data.clients": 10**9}, "data.clients"),
+        ({"model.hidden_size": 10**9}, "model.hidden_size"),
+        ({"data.partition.clients": 0}, "data.partition.clients"),
+        ({"data.partition.alpha": 0.0}, "data.partition.alpha"),
+        ({"data.partition.alpha": 1e-300}, "data.partition.alpha"),
+        ({"data.partition.alpha": float("nan")}, "data.partition.alpha"),
+        ({"data.partition.alpha": float("inf")}, "data.partition.alpha"),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(overrides, named):
     with pytest.raises(ConfigError, match=named):
         load_config("demo", overrides)
+
+
+@given(name=st.text(max_size=110) | st.from_regex(SAFE_NAME))
+@example(name="")
+@example(name=100 * "x")
+@example(name=101 * "x")
+def test_a_run_takes_exactly_the_names_that_an_export_takes(name):
+    try:
+        check_name(name)
+    except SavedModelError:
+        with pytest.raises(ConfigError, match=r"model\.name"):
+            load_config("demo", {"model.name": name})
+    else:
+        assert load_config("demo", {"model.name": name}).model.name == name
 
 
 def test_assignments_are_toml_and_bare_words_are_strings():

@@ -126,7 +126,10 @@ def test_a_pipe_is_written_to_as_it_is(tmp_path):
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("option", [["--records", "0"], ["--clients", "-1"], ["--records", "many"], ["--seed", "-1"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--records", "0"], ["--clients", "-1"], ["--clients", "1000000001"], ["--records", "many"], ["--seed", "-1"]],
+)
 def test_wrong_usage(option, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["generate", *option])

@@ -83,17 +83,3 @@ def test_examples_without_a_client_are_counted_and_refused():
     rows = [Example("1", "a", "x"), Example("2", "a"), Example("3", "a")]
     with pytest.raises(DataError, match=r"2 of 3 examples name no client\. Name the client column, or"):
         partition(rows, PartitionSettings(by="client"), seed=1)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (PartitionSettings(by="iid", clients=0), "0 clients. Ask for at least 1"),
-        (PartitionSettings(by="dirichlet", clients=-1), "-1 clients"),
-        (PartitionSettings(by="dirichlet", alpha=0.0), "alpha is 0.0. Give a number above 0"),
-        (PartitionSettings(by="dirichlet", alpha=float("nan")), "alpha is nan"),
-    ],
-)
-def test_settings_that_make_no_sense(settings, message):
-    with pytest.raises(DataError, match=message):
-        partition([Example("1", "a")], settings, seed=1)
