@@ -156,6 +156,10 @@ class Settings(BaseSettings):
     """Consumer group; workers of one group share the partitions of the input topic."""
     instance_id: Name | None = None
     """This worker's lasting name in its group, different for each. The default is the host name and a free slot."""
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """Whether answers and offsets are committed together. At least once writes the answers first, without transactions:
+    readers need no read_committed and never wait for a dead worker's transaction; but a crash, a failed write or a
+    worker that was suspended answers some records twice, and out of order."""
     start: Literal["earliest", "latest"] = "earliest"
     """Where a group without committed offsets begins."""
     offset_gap: Literal["stop", "skip"] = "stop"

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from worker.errors import SettingsError
 from worker.ownership import Ownership
-from worker.ports import Sink, Source
+from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
 
 
@@ -14,6 +14,11 @@ class GroupSource(Source, Protocol):
 
     def group_metadata(self) -> Any:
         """Membership, as the sink of the same library wants it."""
+        ...
+
+    @property
+    def commit_soon(self) -> Callable[[Offsets], None]:
+        """Takes offsets, on any thread, that the source commits between its polls and before their partitions go."""
         ...
 
 
@@ -43,6 +48,7 @@ class Library(NamedTuple):
     properties: Callable[[Settings], Any]
     source: Callable[..., GroupSource]
     sink: Callable[..., Sink]
+    at_least_once_sink: Callable[..., Sink]
     feed: Callable[[Any], Feed]
 
 
@@ -85,7 +91,7 @@ class Connections:
         )
 
     def open_sink(self, *, transactional_id: str, source: GroupSource) -> Sink:
-        """Takes the transactional id over.
+        """Takes the transactional id over, where the settings ask for transactions.
 
         Args:
             transactional_id: stable name of the producer.
@@ -94,12 +100,17 @@ class Connections:
         Raises:
             BrokerUnreachableError: no broker answered.
         """
+        settings = self._settings
+        if settings.delivery == "at_least_once":
+            return self._library.at_least_once_sink(
+                self._client, commit_soon=source.commit_soon, deadline_seconds=settings.delivery_deadline_seconds
+            )
         return self._library.sink(
             self._client,
             transactional_id=transactional_id,
             group=source.group_metadata,
-            transaction_timeout_seconds=self._settings.transaction_timeout_seconds,
-            deadline_seconds=self._settings.delivery_deadline_seconds,
+            transaction_timeout_seconds=settings.transaction_timeout_seconds,
+            deadline_seconds=settings.delivery_deadline_seconds,
         )
 
     def open_feed(self) -> Feed:
@@ -123,18 +134,20 @@ def _load(transport: str) -> Library:
 
 
 def _load_kafka_python() -> Library:
-    from worker.transport.kafka_python.feed import KafkaFeed  # noqa: PLC0415 - only the chosen client is imported
+    from worker.transport.kafka_python.at_least_once import KafkaAtLeastOnceSink  # noqa: PLC0415 - only the chosen one
+    from worker.transport.kafka_python.feed import KafkaFeed  # noqa: PLC0415
     from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
     from worker.transport.kafka_python.sink import KafkaSink  # noqa: PLC0415
     from worker.transport.kafka_python.source import KafkaSource  # noqa: PLC0415
 
-    return Library(client_properties, KafkaSource, KafkaSink, KafkaFeed)
+    return Library(client_properties, KafkaSource, KafkaSink, KafkaAtLeastOnceSink, KafkaFeed)
 
 
 def _load_librdkafka() -> Library:
-    from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415 - only the chosen client is imported
+    from worker.transport.librdkafka.at_least_once import LibrdkafkaAtLeastOnceSink  # noqa: PLC0415 - only the chosen one
+    from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415
     from worker.transport.librdkafka.properties import client_properties  # noqa: PLC0415
     from worker.transport.librdkafka.sink import LibrdkafkaSink  # noqa: PLC0415
     from worker.transport.librdkafka.source import LibrdkafkaSource  # noqa: PLC0415
 
-    return Library(client_properties, LibrdkafkaSource, LibrdkafkaSink, LibrdkafkaFeed)
+    return Library(client_properties, LibrdkafkaSource, LibrdkafkaSink, LibrdkafkaAtLeastOnceSink, LibrdkafkaFeed)

@@ -4,13 +4,14 @@ It keeps what a ``read_committed`` reader would see, and fails where it is told 
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 
 from worker.errors import DeliveryError, TopicMissingError
 from worker.messages import Headers
 from worker.ownership import Ownership
 from worker.ports import Claim, Committed, Offsets, Output, Partition, Record
+from worker.transport.deferred import DeferredOffsets
 
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
 
@@ -62,11 +63,16 @@ class MemorySource:
         self._paused = False
         partitions = [(topic, number) for number in range(broker.topics[topic])]
         self._positions: dict[Partition, int] = {}
+        self._deferred = DeferredOffsets(self.commit)
+        self.commit_soon = self._deferred.add
         self.assign(partitions)
 
     def assign(self, partitions: Sequence[Partition]) -> None:
         """Rebalances: what is new begins at its committed offset, what is not named is withdrawn."""
-        self._ownership.withdraw(self._positions.keys() - set(partitions))
+        withdrawn = self._positions.keys() - set(partitions)
+        self._ownership.withdraw(withdrawn)
+        self._deferred.try_to_flush()
+        self._deferred.drop(withdrawn)
         new = [partition for partition in partitions if partition not in self._positions]
         kept = {partition: self._positions[partition] for partition in partitions if partition in self._positions}
         self._positions = kept | {partition: self._broker.committed.get(partition, 0) for partition in new}
@@ -74,6 +80,7 @@ class MemorySource:
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:  # noqa: ARG002 - never waits
         """Implements `worker.ports.Source`."""
+        self._deferred.try_to_flush()
         records: list[Record] = []
         if self._paused:
             return records
@@ -97,11 +104,14 @@ class MemorySource:
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`."""
+        waiting = self._deferred.waiting(self._positions)
         for partition in self._positions:
-            self._positions[partition] = self._broker.committed.get(partition, 0)
+            known = waiting[partition].offset if partition in waiting else self._broker.committed.get(partition, 0)
+            self._positions[partition] = known
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Implements `worker.ports.Source`."""
+        self._deferred.flush()
         found, metadata = self._broker.committed, self._broker.metadata
         return {each: Committed(found[each], metadata.get(each, "")) for each in partitions if each in found}
 
@@ -119,6 +129,7 @@ class MemorySource:
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
+        self._deferred.try_to_flush()
 
 
 class MemorySink:
@@ -149,6 +160,11 @@ class MemorySink:
             raise DeliveryError("the broker committed, but its answer was lost")
 
     def _commit(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+        self._send(outputs)
+        self._broker.committed.update(offsets)
+        self._broker.metadata.update(dict.fromkeys(offsets, ""))
+
+    def _send(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
             self._broker.append(
                 output.topic,
@@ -158,8 +174,23 @@ class MemorySink:
                 headers=output.headers,
                 timestamp_ms=output.timestamp_ms,
             )
-        self._broker.committed.update(offsets)
-        self._broker.metadata.update(dict.fromkeys(offsets, ""))
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
+
+
+class MemoryAtLeastOnceSink(MemorySink):
+    """Writes first and has the offsets committed later. A send that fails has written the first half."""
+
+    def __init__(self, broker: MemoryBroker, *, commit_soon: Callable[[Offsets], None]) -> None:
+        super().__init__(broker)
+        self._commit_soon = commit_soon
+
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
+        """Implements `worker.ports.Sink`."""
+        if self._broker.failures and (failure := self._broker.failures.pop(0)):
+            self._send(outputs[: len(outputs) // 2])
+            raise DeliveryError(f"the broker failed at {failure}")
+        self._send(outputs)
+        with claim():
+            self._commit_soon(offsets)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from worker.ownership import Ownership
-from worker.ports import Output, Partition, Record, Sink, Source
+from worker.ports import Record, Sink, Source
 from worker.settings import Settings
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
-from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
+from worker.transport.memory import MemoryAtLeastOnceSink, MemoryBroker, MemorySink, MemorySource
 
 PATIENCE_SECONDS = 30
 CLIENTS = ["kafka-python", "librdkafka"]
@@ -49,10 +49,16 @@ class MemoryGroup:
         for number in range(count):
             self.broker.append(self.topic, partition, str(number).encode())
 
-    def join(self) -> Member:
+    def join(self, *, delivery: str = "exactly_once") -> Member:
         ownership = Ownership()
         source = MemorySource(self.broker, self.topic, ownership)
-        return Member(source, ownership, lambda: MemorySink(self.broker))
+
+        def open_sink() -> Sink:
+            if delivery == "at_least_once":
+                return MemoryAtLeastOnceSink(self.broker, commit_soon=source.commit_soon)
+            return MemorySink(self.broker)
+
+        return Member(source, ownership, open_sink)
 
     def read(self) -> list[bytes | None]:
         return [record.value for record in self.broker.logs[self.topic, 0]]
@@ -120,14 +126,6 @@ def until(done: Callable[[], bool], turn: Callable[[], object]) -> None:
     while not done():
         assert deadline.remaining_seconds() > 0, f"it did not come to that; at last: {last}"
         last = turn()
-
-
-def output(group: Any, value: bytes = b"x") -> Output:
-    return Output(group.topic, 0, None, value, [], 1)
-
-
-def home(group: Any, partition: int = 0) -> Partition:
-    return group.topic, partition
 
 
 @pytest.fixture(

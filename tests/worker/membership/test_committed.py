@@ -1,6 +1,5 @@
 """Committed offsets and the note that they carry."""
 
-import threading
 from typing import Any
 
 import pytest
@@ -90,27 +89,3 @@ def test_the_commit_of_a_replaced_member_tells_that_it_is_fenced(kafka_group: An
 
     with pytest.raises(FencedError, match="group instance 'one'"):
         first.source.commit({home: Committed(1, "")})
-
-
-@pytest.mark.fast
-def test_nothing_is_committed_behind_a_commit_that_is_still_unanswered(monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.transport.librdkafka import commits
-
-    monkeypatch.setattr(commits, "COMMIT_SECONDS", 0.05)
-    answered, home = threading.Event(), ("events", 0)
-
-    class SlowConsumer:
-        def commit(self, **_: Any) -> None:
-            answered.wait()
-
-    slow: Any = SlowConsumer()
-    group_commits = commits.GroupCommits(slow, instance="one")
-    with pytest.raises(DeliveryError, match=r"within 0\.05 s"):
-        group_commits.commit({home: Committed(1, "")})
-    with pytest.raises(BrokerUnreachableError, match="still unanswered"):
-        group_commits.commit({home: Committed(2, "")})
-
-    answered.set()
-    assert group_commits._unanswered is not None
-    group_commits._unanswered.join()
-    group_commits.commit({home: Committed(2, "")})

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource
+from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
@@ -15,19 +14,12 @@ from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
-from worker.transport.kafka_python.client import FENCED, connect, describe, find_partitions
-from worker.transport.terms import (
-    BATCH_BYTES,
-    DEFAULT_RECORD_LIMIT_BYTES,
-    END_SECONDS,
-    LINGER_MS,
-    MAX_REQUEST_BYTES,
-    RETRY_BACKOFF_MS,
-    require_topic,
-)
+from worker.transport.kafka_python.client import FENCED, describe
+from worker.transport.kafka_python.producing import ProducingSink
+from worker.transport.terms import END_SECONDS
 
 
-class KafkaSink:
+class KafkaSink(ProducingSink):
     """Commits slices in transactions. Implements `worker.ports.Sink`."""
 
     def __init__(
@@ -50,26 +42,10 @@ class KafkaSink:
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        self._client = client
         self._transactional_id = transactional_id
         self._group = group
         self._transaction_timeout_seconds = transaction_timeout_seconds
-        self._deadline_seconds = deadline_seconds
-        self._producer: KafkaProducer | None = self._build_producer()
-
-    def partitions(self, topic: str) -> int:
-        """Implements `worker.ports.Sink`."""
-        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
-
-    def record_limit_bytes(self, topic: str) -> int:
-        """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
-        try:
-            with connect(KafkaAdminClient, self._client) as admin:
-                found = admin.describe_configs([ConfigResource("TOPIC", topic)], config_filter="all")
-        except KafkaError as error:
-            logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
-            return DEFAULT_RECORD_LIMIT_BYTES
-        return int(found["topic"][topic]["max.message.bytes"]["value"])
+        super().__init__(client, deadline_seconds=deadline_seconds)
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
@@ -101,30 +77,12 @@ class KafkaSink:
             self._abort(producer)
             raise
 
-    def close(self) -> None:
-        """Implements `worker.ports.Sink`."""
-        self._end()
-
-    def _ready_producer(self) -> KafkaProducer:
-        if self._producer is None:
-            self._producer = self._build_producer()
-        return self._producer
-
-    def _build_producer(self) -> KafkaProducer:
-        producer = connect(
-            KafkaProducer,
-            self._client,
+    def _build_producer(self, **properties: Any) -> KafkaProducer:
+        producer = super()._build_producer(
             transactional_id=self._transactional_id,
             transaction_timeout_ms=int(self._transaction_timeout_seconds * 1000),
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-            linger_ms=LINGER_MS,
-            batch_size=BATCH_BYTES,
-            max_request_size=MAX_REQUEST_BYTES,
-            max_block_ms=int(self._deadline_seconds * 1000),
-            delivery_timeout_ms=int(self._deadline_seconds * 1000),
-            allow_auto_create_topics=False,
+            **properties,
         )
-        transactions.tolerate_refused_coordinator(producer)
         try:
             producer.init_transactions()
         except FENCED as error:
@@ -147,11 +105,6 @@ class KafkaSink:
         self._end()
         # Built now, because it settles what is still open: until then the committed offsets cannot be read.
         self._producer = self._build_producer()
-
-    def _end(self) -> None:
-        if self._producer is not None:
-            transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)
-            self._producer = None
 
 
 def _to_kafka(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:

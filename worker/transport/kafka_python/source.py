@@ -10,16 +10,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from worker.errors import DeliveryError
 from worker.ownership import Ownership
 from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
+from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, transport_error
+from worker.transport.kafka_python.rebalance import RebalanceListener, to_kafka
 from worker.transport.terms import (
     COMMIT_SECONDS,
     END_SECONDS,
@@ -31,6 +32,8 @@ from worker.transport.terms import (
     Start,
     require_topic,
 )
+
+log = logging.getLogger(__name__)
 
 LAG_SECONDS = 1
 """A report is not worth a longer halt of the polling."""
@@ -86,10 +89,15 @@ class KafkaSource:
         )
         require_topic(self._consumer.partitions_for_topic(topic), topic)
         self._ownership = ownership
-        self._consumer.subscribe([topic], listener=_Rebalance(ownership))
+        self._deferred = DeferredOffsets(self.commit)
+        self.commit_soon = self._deferred.add
+        self._consumer.subscribe(
+            [topic], listener=RebalanceListener(ownership, self._deferred, self._consumer._coordinator)
+        )
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
+        self._deferred.try_to_flush()
         try:
             polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
         except FencedInstanceIdError as error:
@@ -145,20 +153,25 @@ class KafkaSource:
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Waits until no transaction is pending on the partitions."""
+        deferred = self._deferred.waiting(self.assignment())
         try:
             for partition in self._consumer.assignment():
-                # Read with require_stable: an offset that an open transaction may still change is not an answer.
-                committed = self._consumer.committed(partition, timeout_ms=MAX_POLL_SECONDS * 1000)
-                if committed is None:
+                if known := deferred.get((partition.topic, partition.partition)):
+                    offset = known.offset
+                else:
+                    # Read with require_stable: an offset that an open transaction may still change is not an answer.
+                    offset = self._consumer.committed(partition, timeout_ms=MAX_POLL_SECONDS * 1000)
+                if offset is None:
                     # Nothing was committed yet. The log's end may have moved since: what was polled lies before it.
                     self._seek_to_start([partition])
                 else:
-                    self._consumer.seek(partition, committed)
+                    self._consumer.seek(partition, offset)
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Implements `worker.ports.Source`."""
+        self._deferred.flush()
         asked = [TopicPartition(*partition) for partition in partitions]
         try:
             # With require_stable: see `rewind`.
@@ -169,9 +182,8 @@ class KafkaSource:
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
-        positions = {TopicPartition(*p): OffsetAndMetadata(each.offset, each.metadata) for p, each in offsets.items()}
         try:
-            self._consumer.commit(positions, timeout_ms=COMMIT_SECONDS * 1000)
+            self._consumer.commit(to_kafka(offsets), timeout_ms=COMMIT_SECONDS * 1000)
         except FencedInstanceIdError as error:
             raise terms.fenced("group instance", self._instance) from error
         except KafkaError as error:
@@ -205,6 +217,7 @@ class KafkaSource:
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
+        # What is deferred is committed by the listener, which hears that the partitions go.
         self._consumer.close(autocommit=False, timeout_ms=END_SECONDS * 1000)
 
     def _seek_to_start(self, partitions: Iterable[TopicPartition]) -> None:
@@ -222,21 +235,5 @@ class KafkaSource:
             if self._offset_gap == "stop":
                 raise terms.gap(partition.topic, partition.partition, offset=offset) from error
             where = f"{partition.topic}-{partition.partition}"
-            logging.getLogger(__name__).warning("%s: offset %d is gone, going on with the oldest left", where, offset)
+            log.warning("%s: offset %d is gone, going on with the oldest left", where, offset)
             self._consumer.seek_to_beginning(partition)
-
-
-class _Rebalance(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells the ownership what the group decides. Runs inside a poll, on the client's own thread."""
-
-    def __init__(self, ownership: Ownership) -> None:
-        self._ownership = ownership
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        self._ownership.grant((p.topic, p.partition) for p in assigned)
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        self._ownership.withdraw((p.topic, p.partition) for p in revoked)
-
-    def on_partitions_lost(self, lost: Any) -> None:
-        self._ownership.forget((p.topic, p.partition) for p in lost)

@@ -45,13 +45,13 @@ def tolerate_refused_coordinator(producer: KafkaProducer) -> None:
 
 
 def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadline) -> None:
-    """Sends `outputs` in the open transaction and returns when the broker has confirmed every one.
+    """Sends `outputs`, in the open transaction if there is to be one, and waits until every one is confirmed.
 
     Appends below `KafkaProducer.send`, which refuses records that Kafka allows and a dead letter must carry: neither
     key nor value, or a header without a value.
 
     Raises:
-        KafkaError: at least one was not confirmed. The transaction must be aborted.
+        KafkaError: at least one was not confirmed. A transaction must be aborted.
     """
     transaction, accumulator, sender = producer._transaction_manager, producer._accumulator, producer._sender
     for topic in {output.topic for output in outputs}:
@@ -60,7 +60,8 @@ def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadl
     futures = []
     for output in outputs:
         partition = TopicPartition(output.topic, output.partition)
-        transaction.maybe_add_partition_to_transaction(partition)
+        if transaction.is_transactional():
+            transaction.maybe_add_partition_to_transaction(partition)
         future, batch_is_full, is_new_batch, _ = accumulator.append(
             partition, output.timestamp_ms, output.key, output.value, _Headers(output.headers)
         )

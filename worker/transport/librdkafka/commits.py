@@ -1,66 +1,103 @@
-"""Commits of a group member outside any transaction, bounded in time."""
+"""Commits of a group member outside any transaction.
 
-import threading
-from collections.abc import Mapping
+The library's call that waits for the group's answer has no bound: while the coordinator is away it goes on for minutes,
+and whoever uses the consumer meanwhile waits with it. So commits are sent without waiting; their answers come with what
+the consumer reads, and who wants to wait for them reads on.
+"""
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import BrokerUnreachableError, DeliveryError
 from worker.ports import Committed, Partition
 from worker.transport import terms
-from worker.transport.librdkafka.client import code_of, describe
+from worker.transport.deadline import Deadline
+from worker.transport.librdkafka.client import describe
 from worker.transport.terms import COMMIT_SECONDS
+
+STEP_SECONDS = 0.05
+"""How long one attempt to read waits."""
 
 
 class GroupCommits:
-    """Commits offsets one time after the other.
+    """What was sent, and what was answered."""
 
-    The library's call has no bound of its own and repeats itself while a coordinator is looked for. So it gets a
-    thread, and when it takes too long, nothing else is read or committed before it has ended: late, it could set the
-    group back.
-    """
-
-    def __init__(self, consumer: Consumer, *, instance: str) -> None:
+    def __init__(self, *, instance: str, done: Callable[[Mapping[Partition, Committed]], None]) -> None:
         """
         Args:
-            consumer: the member that commits.
-            instance: its static member id.
+            instance: static member id, for the message of an error.
+            done: told what the group has accepted.
         """
-        self._consumer = consumer
         self._instance = instance
-        self._unanswered: threading.Thread | None = None
+        self._done = done
+        self._refusals: list[KafkaError] = []
+        self.unanswered = 0
+        """How many commits may still have an effect."""
+        self.is_waiting = False
+        """True while answers are waited for, in the middle of something else."""
+        self.early: list[Message] = []
+        """What was read meanwhile."""
 
-    def commit(self, offsets: Mapping[Partition, Committed]) -> None:
+    def send(self, consumer: Consumer, offsets: Mapping[Partition, Committed]) -> None:
+        """Sends a commit.
+
+        Raises:
+            KafkaException: the client takes none.
+        """
+        positions = [TopicPartition(*home, each.offset, metadata=each.metadata) for home, each in offsets.items()]
+        consumer.commit(offsets=positions, asynchronous=True)
+        self.unanswered += 1
+
+    def take_answer(self, error: KafkaError | None, positions: list[TopicPartition]) -> None:
+        """The library's ``on_commit``."""
+        self.unanswered -= 1
+        refusals = [error] if error is not None else [each.error for each in positions if each.error is not None]
+        self._refusals += refusals
+        if not refusals:
+            self._done({(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in positions})
+
+    def check(self) -> None:
         """
         Raises:
-            BrokerUnreachableError: an earlier call has not ended.
+            DeliveryError: a commit was refused since the last time.
+            FencedError: another process took over this member.
+        """
+        refusals, self._refusals = self._refusals, []
+        for refusal in refusals:
+            if refusal.code() == KafkaError.FENCED_INSTANCE_ID:
+                raise terms.fenced("group instance", self._instance)
+            raise DeliveryError(f"the group refused a commit: {describe(refusal)}")
+
+    def commit(self, consumer: Consumer, offsets: Mapping[Partition, Committed]) -> None:
+        """Sends a commit, once every earlier one is answered, and waits for its own answer.
+
+        Raises:
             DeliveryError: the group refused, or did not answer in time.
             FencedError: another process took over this member.
         """
-        self.require_end()
-        positions = [
-            TopicPartition(*partition, each.offset, metadata=each.metadata) for partition, each in offsets.items()
-        ]
-        refusals: list[KafkaException] = []
+        deadline = Deadline(COMMIT_SECONDS)
+        try:
+            self.wait(consumer, deadline)
+            self.send(consumer, offsets)
+            self.wait(consumer, deadline)
+        except KafkaException as error:
+            raise DeliveryError(f"the client takes no commit: {describe(error)}") from error
+        except BrokerUnreachableError as error:
+            raise DeliveryError(str(error)) from error
+        self.check()
 
-        def call() -> None:
-            try:
-                answers = self._consumer.commit(offsets=positions, asynchronous=False) or []
-                refusals.extend(KafkaException(answer.error) for answer in answers if answer.error is not None)
-            except KafkaException as error:
-                refusals.append(error)
+    def wait(self, consumer: Consumer, deadline: Deadline) -> None:
+        """Reads on until every commit is answered.
 
-        self._unanswered = threading.Thread(target=call, name="commit", daemon=True)
-        self._unanswered.start()
-        self._unanswered.join(COMMIT_SECONDS)
-        if self._unanswered.is_alive():
-            raise DeliveryError(f"the group did not answer a commit within {COMMIT_SECONDS} s")
-        for refusal in refusals:
-            if code_of(refusal) in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):
-                raise terms.fenced("group instance", self._instance) from refusal
-            raise DeliveryError(f"the group refused a commit: {describe(refusal)}") from refusal
-
-    def require_end(self) -> None:
-        """Raises `BrokerUnreachableError` while an earlier call may still have an effect."""
-        if self._unanswered is not None and self._unanswered.is_alive():
-            raise BrokerUnreachableError("an earlier commit of offsets is still unanswered")
+        Raises:
+            BrokerUnreachableError: not in time. What is unanswered may still set the group back to what it says.
+        """
+        self.is_waiting = True
+        try:
+            while self.unanswered:
+                if not deadline.remaining_seconds():
+                    raise BrokerUnreachableError("the group did not answer a commit in time")
+                self.early += consumer.consume(1, STEP_SECONDS)
+        finally:
+            self.is_waiting = False

@@ -12,17 +12,10 @@ from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka import transactions
-from worker.transport.librdkafka.client import code_of, connect, describe, find_partitions, find_record_limit
+from worker.transport.librdkafka.client import code_of, describe
+from worker.transport.librdkafka.producing import ProducingSink
 from worker.transport.librdkafka.properties import ClientProperties
-from worker.transport.terms import (
-    BATCH_BYTES,
-    DEFAULT_RECORD_LIMIT_BYTES,
-    LINGER_MS,
-    MAX_REQUEST_BYTES,
-    REQUEST_SECONDS,
-    RETRY_BACKOFF_MS,
-    require_topic,
-)
+from worker.transport.terms import REQUEST_SECONDS
 
 FENCED = frozenset(
     {
@@ -32,11 +25,9 @@ FENCED = frozenset(
         KafkaError.FENCED_INSTANCE_ID,
     }
 )
-NO_LIMIT = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2**31 - 1}
-"""What waits to be sent is one slice, which is bounded already: a second bound could only refuse part of it."""
 
 
-class LibrdkafkaSink:
+class LibrdkafkaSink(ProducingSink):
     """Commits slices in transactions. Implements `worker.ports.Sink`."""
 
     def __init__(
@@ -59,25 +50,10 @@ class LibrdkafkaSink:
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        self._client = client
         self._transactional_id = transactional_id
         self._group = group
         self._transaction_timeout_seconds = transaction_timeout_seconds
-        self._deadline_seconds = deadline_seconds
-        self._producer: Producer | None = None
-        self._ready_producer()
-
-    def partitions(self, topic: str) -> int:
-        """Implements `worker.ports.Sink`."""
-        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
-
-    def record_limit_bytes(self, topic: str) -> int:
-        """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
-        try:
-            return find_record_limit(self._client, topic)
-        except KafkaException as error:
-            logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
-            return DEFAULT_RECORD_LIMIT_BYTES
+        super().__init__(client, deadline_seconds=deadline_seconds)
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
@@ -107,30 +83,15 @@ class LibrdkafkaSink:
             self._give_up(can_abort=True)
             raise
 
-    def close(self) -> None:
-        """Implements `worker.ports.Sink`."""
-        self._end()
-
-    def _ready_producer(self) -> Producer:
-        if self._producer is None:
-            self._producer = self._build_producer()
-        return self._producer
-
-    def _build_producer(self) -> Producer:
+    def _build_producer(self, properties: dict[str, Any]) -> Producer:
         timeout_ms = int(self._transaction_timeout_seconds * 1000)
-        properties = {
+        transactional = {
             "transactional.id": self._transactional_id,
             "transaction.timeout.ms": timeout_ms,
-            "message.timeout.ms": int(self._deadline_seconds * 1000),
             # The client refuses requests that may outlive the transaction.
             "socket.timeout.ms": min(REQUEST_SECONDS * 1000, timeout_ms),
-            "retry.backoff.ms": RETRY_BACKOFF_MS,
-            "linger.ms": LINGER_MS,
-            "batch.size": BATCH_BYTES,
-            "message.max.bytes": MAX_REQUEST_BYTES,
-            **NO_LIMIT,
         }
-        producer = connect(Producer, "P", self._client, properties)
+        producer = super()._build_producer({**transactional, **properties})
         try:
             producer.init_transactions(self._deadline_seconds)
         except KafkaException as error:
@@ -148,16 +109,10 @@ class LibrdkafkaSink:
                 logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
         self._end()
         # Built now, because it settles what is still open: until then the committed offsets cannot be read.
-        self._producer = self._build_producer()
+        self._ready_producer()
 
     def _check_fenced(self, error: KafkaException) -> None:
         """Raises `FencedError` if that is what `error` says, after the producer was ended."""
         if code_of(error) in FENCED:
             self._end()
             raise terms.fenced("transactional id", self._transactional_id) from error
-
-    def _end(self) -> None:
-        if self._producer is not None:
-            # Without the records that it still holds, the client ends at once with the last reference to it.
-            self._producer.purge()
-            self._producer = None

@@ -1,33 +1,30 @@
-"""Records through librdkafka, as a static member of a group with cooperative-sticky assignment.
-
-The library would look the committed offset of a new partition up by itself. We do, for three reasons: a lookup of its
-own that fails at the wrong moment leaves the partition unread until the next rebalance; where no offset was committed
-it raises the same error as for a gap; and a rewind needs the lookup anyway. So a partition has a *place* once it was
-sought to where we know it begins; until then it is paused, and what still comes from it is dropped.
-
-::
-
-    assigned ──> without a place ── committed offset, or start ──> placed ── polled ──┐
-                       ^                                             ^                │
-                       └──────────────────── rewind ─────────────────┴────────────────┘
-"""
+"""Records through librdkafka, as a static member of a group with cooperative-sticky assignment."""
 
 import time
 from collections.abc import Collection, Mapping, Sequence
 from operator import methodcaller
 from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import BrokerUnreachableError, DecodeError, LimelightError, RecordError, TransportError
+from worker.errors import (
+    BrokerUnreachableError,
+    DecodeError,
+    DeliveryError,
+    LimelightError,
+    RecordError,
+    TransportError,
+)
 from worker.messages import Headers
 from worker.ownership import Ownership
 from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
 from worker.transport.deadline import Deadline
+from worker.transport.deferred import DeferredOffsets
 from worker.transport.librdkafka import lookup
-from worker.transport.librdkafka.client import code_of, connect, describe, log, transport_error
+from worker.transport.librdkafka.client import connect, describe, log, transport_error
 from worker.transport.librdkafka.commits import GroupCommits
+from worker.transport.librdkafka.places import Places
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, METADATA_SECONDS, OffsetGap, Start
 
@@ -38,14 +35,10 @@ QUEUE_BACKOFF_MS = 20
 FETCH_WAIT_MS = 100
 """How long a fetch waits where nothing is left to read. A seek waits as long, for the fetch that is under way: with the
 library's 500 ms every abort and every rebalance would cost half a second."""
-LOOKUP_PAUSE_SECONDS = 0.5
-"""Until committed offsets are asked for again that an open transaction held back."""
 ASK_AGAIN_SECONDS = 0.02
-"""The same for one question that a caller waits for."""
+"""Until committed offsets are asked for again that an open transaction held back, while the caller waits."""
 STEP_SECONDS = 0.05
 """After so long a poll looks whether the group has given it partitions, which have to be placed."""
-NOT_NOW = frozenset({KafkaError._TIMED_OUT, KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._OUTDATED})
-"""Codes of a lookup or a seek that the next poll repeats: a transaction is open, or the fetcher is still starting."""
 FENCED = str(KafkaError(KafkaError.FENCED_INSTANCE_ID).str())
 """Stands in the text of the fatal error that a replaced static member gets; its code says only that it is fatal."""
 
@@ -81,16 +74,15 @@ class LibrdkafkaSource:
             TopicMissingError: the topic does not exist.
         """
         self._instance = instance
-        self._begin = lookup.FIRST if start == "earliest" else lookup.END
         self._offset_gap = offset_gap
-        self._started: dict[Partition, int] = {}
-        """Where partitions began for which nothing was committed: the log's end moves on, a rewind must not."""
         self._ownership = ownership
-        self._positions: dict[Partition, int | None] = {}
-        """Next offset of every partition that is ours; None while it has no place."""
-        self._lookup_pause = Deadline(0)
-        self._paused = False
         self._closed = False
+        self._deferred = DeferredOffsets(self.commit)
+        self.commit_soon = self._deferred.add
+        self._commits = GroupCommits(instance=instance, done=self._deferred.settle)
+        self._not_granted: list[Partition] = []
+        """What was assigned while a commit was waited for. It is ours from the next poll on: between two, nothing may
+        go and come back unseen."""
         properties = {
             "group.id": group_id,
             "group.instance.id": instance,
@@ -106,6 +98,7 @@ class LibrdkafkaSource:
             "fetch.wait.max.ms": FETCH_WAIT_MS,
             # The marks that end transactions take offsets too: only this tells that nothing stands behind them.
             "enable.partition.eof": True,
+            "on_commit": self._commits.take_answer,
         }
         self._lookup = lookup.OffsetLookup(client, group_id=group_id)
         try:
@@ -114,24 +107,44 @@ class LibrdkafkaSource:
         except LimelightError:
             self._lookup.close()
             raise
-        self._commits = GroupCommits(self._consumer, instance=instance)
+        begin = lookup.FIRST if start == "earliest" else lookup.END
+        self._places = Places(self._consumer, self._lookup, begin=begin, deferred=self._deferred.waiting)
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         try:
-            messages = self._wait(timeout_seconds)
+            self._catch_up()
+            messages = self._commits.early or self._wait(timeout_seconds)
+            self._commits.early = []
             if messages and max_records > 1:
                 messages += self._consumer.consume(max_records - 1, 0)
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
 
+    def _catch_up(self) -> None:
+        """Does what waited for this poll.
+
+        Raises:
+            FencedError: another process took over this member.
+            KafkaException: nothing can be committed any more.
+        """
+        if self._not_granted:
+            self._ownership.grant(self._not_granted)
+            self._not_granted = []
+        try:
+            self._commits.check()
+        except DeliveryError as error:
+            log.warning("offsets of delivered slices wait to be committed: %s", error)
+        if not self._commits.unanswered and (waiting := self._deferred.waiting()):
+            self._commits.send(self._consumer, waiting)
+
     def _wait(self, timeout_seconds: float) -> list[Message]:
         """Waits for one message: for more of them, the library would wait until the time is over."""
         deadline = Deadline(timeout_seconds)
         while True:
-            self._place()
+            self._places.fill()
             remaining_seconds = deadline.remaining_seconds()
             messages = self._consumer.consume(1, min(STEP_SECONDS, remaining_seconds))
             if messages or remaining_seconds <= STEP_SECONDS:
@@ -139,36 +152,29 @@ class LibrdkafkaSource:
 
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""
-        return frozenset(self._positions)
+        return frozenset(self._places.all())
 
     def pause(self) -> None:
         """Implements `worker.ports.Source`."""
-        if not self._paused:
-            self._paused = True
-            self._consumer.pause(self._placed())
+        self._places.pause()
 
     def resume(self) -> None:
         """Implements `worker.ports.Source`."""
-        if self._paused:
-            self._paused = False
-            self._consumer.resume(self._placed())
-            for partition, position in self._positions.items():
-                if position is not None:
-                    self._seek(partition, position)
+        if self._places.resume():
+            self._commits.early = []  # it is read again
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Polls return nothing until no transaction is pending on the partitions."""
-        self._commits.require_end()
+        self._commits.wait(self._consumer, Deadline(METADATA_SECONDS))
+        self._commits.early = []
         try:
-            self._consumer.pause(self._placed())
-            self._positions = dict.fromkeys(self._positions)
-            self._lookup_pause = Deadline(0)
-            self._place()
+            self._places.rewind()
         except KafkaException as error:
             raise transport_error("the committed offsets cannot be read", error) from error
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Implements `worker.ports.Source`."""
+        self._deferred.flush()
         deadline = Deadline(METADATA_SECONDS)
         try:
             found = self._lookup.committed(partitions)
@@ -184,16 +190,17 @@ class LibrdkafkaSource:
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
-        self._commits.commit(offsets)
+        self._commits.commit(self._consumer, offsets)
 
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
         try:
-            self._place()
-            ends = self._lookup.logged(self._positions, lookup.END)
+            self._places.fill()
+            positions = self._places.all()
+            ends = self._lookup.logged(positions, lookup.END)
         except KafkaException as error:
             raise transport_error("the lag cannot be read", error) from error
-        known = {partition: committed.get(partition, position) for partition, position in self._positions.items()}
+        known = {partition: committed.get(partition, position) for partition, position in positions.items()}
         return sum(max(0, ends[partition] - offset) for partition, offset in known.items() if offset is not None)
 
     def group_metadata(self) -> Any:
@@ -203,22 +210,25 @@ class LibrdkafkaSource:
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
         if not self._closed:
+            self._deferred.try_to_flush()
             self._closed = True
             self._consumer.close()
             self._lookup.close()
 
-    def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        """Takes partitions without reading them: any position would do, and the end is always there."""
-        consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in assigned])
-        consumer.pause(assigned)
+    def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         partitions = _homes(assigned)
-        self._positions |= dict.fromkeys(partitions)
-        self._lookup_pause = Deadline(0)
-        self._ownership.grant(partitions)
+        self._places.add(partitions)
+        if self._commits.is_waiting:
+            self._not_granted += partitions
+        else:
+            self._ownership.grant(partitions)
 
     def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
         partitions = _homes(revoked)
         self._ownership.withdraw(partitions)
+        if not self._closed and (deferred := self._deferred.waiting(partitions)):
+            # The library gives the partitions away when it has the answer.
+            self._commits.send(self._consumer, deferred)
         self._forget(partitions)
 
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
@@ -226,50 +236,18 @@ class LibrdkafkaSource:
         self._ownership.forget(partitions)
         self._forget(partitions)
 
-    def _forget(self, partitions: Sequence[Partition]) -> None:
-        for partition in partitions:
-            self._positions.pop(partition, None)
-
-    def _place(self) -> None:
-        """Seeks the partitions without a place to their committed offset, or to the start, if that is known now."""
-        waiting = self._unplaced()
-        if not waiting or self._lookup_pause.remaining_seconds():
-            return
-        reason = "an open transaction may move their offsets"
-        try:
-            committed = self._lookup.committed(waiting)
-            unread = [each for each, found in committed.items() if found is None and each not in self._started]
-            self._started |= self._lookup.logged(unread, self._begin)
-            for partition, found in committed.items():
-                if not self._paused:
-                    self._consumer.resume([TopicPartition(*partition)])
-                self._seek(partition, self._started[partition] if found is None else found.offset)
-        except KafkaException as error:
-            if code_of(error) not in NOT_NOW:
-                raise
-            reason = describe(error)
-        if waiting := self._unplaced():
-            self._lookup_pause = Deadline(LOOKUP_PAUSE_SECONDS)
-            log.warning("%d partitions wait for their place: %s", len(waiting), reason)
-
-    def _seek(self, partition: Partition, offset: int) -> None:
-        """Goes on at `offset`. Unlike a resume alone, a seek wakes the fetcher, which sleeps for up to a second."""
-        self._consumer.seek(TopicPartition(*partition, offset))
-        self._positions[partition] = offset
-
-    def _unplaced(self) -> list[Partition]:
-        return [partition for partition, position in self._positions.items() if position is None]
-
-    def _placed(self) -> list[TopicPartition]:
-        return [TopicPartition(*partition) for partition, position in self._positions.items() if position is not None]
+    def _forget(self, partitions: Collection[Partition]) -> None:
+        self._deferred.drop(partitions)
+        self._not_granted = [partition for partition in self._not_granted if partition not in partitions]
+        self._places.remove(partitions)
 
     def _accept(self, message: Any) -> Record | None:  # by its stubs, everything in a message may be missing
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         home, error = (topic, partition), message.error()
         if error is not None:
             self._take_note(error, home, offset)
-        elif self._positions.get(home) is not None:
-            self._positions[home] = offset + 1
+        elif self._places.get(home) is not None:
+            self._places.advance(home, offset + 1)
             timestamp_ms = message.timestamp()[1]
             headers, fault = _headers(message)
             return Record(topic, partition, offset, timestamp_ms, message.key(), message.value(), headers, fault)
@@ -281,11 +259,11 @@ class LibrdkafkaSource:
         Raises:
             LimelightError: it is more than a note.
         """
-        position = self._positions.get(home)
+        position = self._places.get(home)
         match error.code():
             case KafkaError._PARTITION_EOF if position is not None:
-                self._positions[home] = max(position, offset)
-            case KafkaError._AUTO_OFFSET_RESET if home in self._positions:
+                self._places.advance(home, max(position, offset))
+            case KafkaError._AUTO_OFFSET_RESET if home in self._places:
                 self._handle_gap(home, offset if position is None else position)
             case KafkaError._PARTITION_EOF | KafkaError._AUTO_OFFSET_RESET:
                 pass
@@ -305,11 +283,7 @@ class LibrdkafkaSource:
         if self._offset_gap == "stop":
             raise terms.gap(*home, offset=offset)
         log.warning("%s-%d: offset %d is gone, going on with the oldest left", *home, offset)
-        # After this error the fetcher of the partition takes no seek: it has to be started again.
-        self._consumer.incremental_unassign([TopicPartition(*home)])
-        oldest = self._lookup.logged([home], lookup.FIRST)[home]
-        self._consumer.incremental_assign([TopicPartition(*home, oldest)])
-        self._positions[home] = oldest
+        self._places.restart(home, self._lookup.logged([home], lookup.FIRST)[home])
 
     def _failure(self, error: KafkaException | KafkaError) -> TransportError:
         if FENCED in describe(error):

@@ -11,7 +11,7 @@ from worker.transport.deadline import Deadline
 
 
 def send_all(producer: Producer, outputs: Sequence[Output], deadline: Deadline) -> None:
-    """Sends `outputs` in the open transaction and returns when the broker has confirmed every one.
+    """Sends `outputs`, in the open transaction if there is one, and waits until every one is confirmed.
 
     Raises:
         KafkaException: at least one was not confirmed.

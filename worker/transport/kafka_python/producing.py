@@ -1,0 +1,82 @@
+"""What every sink through kafka-python shares, however it delivers."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource
+from kafka.errors import KafkaError
+
+from worker.transport.kafka_python import transactions
+from worker.transport.kafka_python.client import connect, describe, find_partitions
+from worker.transport.terms import (
+    BATCH_BYTES,
+    DEFAULT_RECORD_LIMIT_BYTES,
+    END_SECONDS,
+    LINGER_MS,
+    MAX_REQUEST_BYTES,
+    RETRY_BACKOFF_MS,
+    require_topic,
+)
+
+
+class ProducingSink:
+    """An idempotent producer, which is made anew after a failure, and what it knows of its topics."""
+
+    def __init__(self, client: Mapping[str, Any], *, deadline_seconds: float) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+            deadline_seconds: bound on one delivery, all its steps together.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._client = client
+        self._deadline_seconds = deadline_seconds
+        self._producer: KafkaProducer | None = self._build_producer()
+
+    def partitions(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`."""
+        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
+
+    def record_limit_bytes(self, topic: str) -> int:
+        """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
+        try:
+            with connect(KafkaAdminClient, self._client) as admin:
+                found = admin.describe_configs([ConfigResource("TOPIC", topic)], config_filter="all")
+        except KafkaError as error:
+            logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
+            return DEFAULT_RECORD_LIMIT_BYTES
+        return int(found["topic"][topic]["max.message.bytes"]["value"])
+
+    def close(self) -> None:
+        """Implements `worker.ports.Sink`."""
+        self._end()
+
+    def _ready_producer(self) -> KafkaProducer:
+        if self._producer is None:
+            self._producer = self._build_producer()
+        return self._producer
+
+    def _build_producer(self, **properties: Any) -> KafkaProducer:
+        producer = connect(
+            KafkaProducer,
+            self._client,
+            retry_backoff_ms=RETRY_BACKOFF_MS,
+            linger_ms=LINGER_MS,
+            batch_size=BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
+            max_block_ms=int(self._deadline_seconds * 1000),
+            delivery_timeout_ms=int(self._deadline_seconds * 1000),
+            allow_auto_create_topics=False,
+            **properties,
+        )
+        transactions.tolerate_refused_coordinator(producer)
+        return producer
+
+    def _end(self) -> None:
+        if self._producer is not None:
+            transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)
+            self._producer = None

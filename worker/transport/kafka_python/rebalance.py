@@ -1,0 +1,64 @@
+"""What a member does when the group moves its partitions."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kafka import TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from worker.ownership import Ownership
+from worker.ports import Committed, Partition
+from worker.transport.deferred import DeferredOffsets
+from worker.transport.kafka_python.client import describe
+from worker.transport.terms import COMMIT_SECONDS
+
+log = logging.getLogger(__name__)
+
+
+class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Tells the ownership what the group decides. Runs inside a poll or the close, on the client's own thread."""
+
+    def __init__(self, ownership: Ownership, deferred: DeferredOffsets, coordinator: Any) -> None:
+        """
+        Args:
+            ownership: told which partitions come and go.
+            deferred: committed for partitions before they go.
+            coordinator: the consumer's.
+        """
+        self._ownership = ownership
+        self._deferred = deferred
+        self._coordinator = coordinator
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """They begin at their committed offsets."""
+        self._ownership.grant(homes(assigned))
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """A coroutine because it commits: on this thread, the client refuses calls that wait."""
+        partitions = homes(revoked)
+        self._ownership.withdraw(partitions)
+        if deferred := self._deferred.waiting(partitions):
+            try:
+                await self._coordinator._commit_offsets_sync_async(to_kafka(deferred), COMMIT_SECONDS * 1000)
+            except KafkaError as error:
+                log.warning("delivered records of moved partitions will be answered again: %s", describe(error))
+        self._deferred.drop(partitions)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        """Others may own them already: nothing of theirs may be committed any more."""
+        partitions = homes(lost)
+        self._ownership.forget(partitions)
+        self._deferred.drop(partitions)
+
+
+def homes(partitions: Iterable[TopicPartition]) -> list[Partition]:
+    """The client's partitions as ours."""
+    return [(partition.topic, partition.partition) for partition in partitions]
+
+
+def to_kafka(offsets: Mapping[Partition, Committed]) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Our offsets as the client's."""
+    return {TopicPartition(*p): OffsetAndMetadata(each.offset, each.metadata) for p, each in offsets.items()}

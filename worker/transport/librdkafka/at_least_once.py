@@ -1,0 +1,53 @@
+"""Delivers slices through librdkafka without transactions: at least once."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+from confluent_kafka import KafkaException
+
+from worker.errors import DeliveryError
+from worker.ports import Claim, Offsets, Output
+from worker.transport.deadline import Deadline
+from worker.transport.librdkafka import transactions
+from worker.transport.librdkafka.client import describe
+from worker.transport.librdkafka.producing import ProducingSink
+from worker.transport.librdkafka.properties import ClientProperties
+
+
+class LibrdkafkaAtLeastOnceSink(ProducingSink):
+    """Writes outputs first and has their offsets committed later. Implements `worker.ports.Sink`.
+
+    The same steps as those of `worker.transport.kafka_python.at_least_once`, with the same duplicates.
+    """
+
+    def __init__(
+        self, client: ClientProperties, *, commit_soon: Callable[[Offsets], None], deadline_seconds: float
+    ) -> None:
+        """
+        Args:
+            client: connection properties, from `client_properties`.
+            commit_soon: takes offsets whose outputs are confirmed.
+            deadline_seconds: bound on one delivery, all its steps together.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._commit_soon = commit_soon
+        super().__init__(client, deadline_seconds=deadline_seconds)
+
+    def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
+        """Implements `worker.ports.Sink`, but for "all of it, or nothing of it". One deadline bounds these steps.
+
+        1. send every output, flush, and look at every confirmation
+        2. under the claim on the partitions, hand the offsets to the source
+
+        If the first fails, some of the outputs may be there: they will be written again.
+        """
+        try:
+            transactions.send_all(self._ready_producer(), outputs, Deadline(self._deadline_seconds))  # 1
+        except KafkaException as error:
+            # What it still holds would come after its own repetition.
+            self._end()
+            raise DeliveryError(f"the outputs were not all confirmed: {describe(error)}") from error
+        with claim():
+            self._commit_soon(offsets)  # 2
