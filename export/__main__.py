@@ -4,12 +4,16 @@ Prints what it did; the last line of stdout is the bundle's directory.
 """
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from export.errors import ExportError
+from export.outputs import check_outputs
 from worker.errors import LimelightError
 from worker.files import write_file
 
@@ -17,27 +21,52 @@ from worker.files import write_file
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
     options = _build_parser().parse_args(arguments)
+    # Left to itself, SIGTERM would leave a half-written directory behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        _run(options)
+        if sys.stdout:
+            sys.stdout.flush()
+    except LimelightError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader has left, as `head` does.
+        _discard_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        # Whoever names a file answers for it. What is left is standard output, on a full disk for example.
+        _discard_output()
+        return _fail(f"cannot write {error.filename or 'standard output'}: {error.strerror}.")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    check_outputs(options.out, report=options.json)
     # TensorFlow takes seconds to import: --help and wrong usage should not wait for it.
     from export.exporter import export_model  # noqa: PLC0415
 
-    try:
-        exported = export_model(options.model, options.out, name=options.name, report=_report)
-    except LimelightError as error:
-        return _fail(str(error))
+    exported = export_model(options.model, options.out, name=options.name, report=_report)
     if options.json:
         try:
             write_file(options.json, msgspec.json.format(msgspec.json.encode(exported), indent=2) + b"\n")
         except OSError as error:
-            return _fail(f"{options.json} cannot be written: {error.strerror}. The bundle is at {exported.bundle}.")
+            raise ExportError(
+                f"cannot write {options.json}: {error.strerror}. The bundle is at {exported.bundle}"
+            ) from error
     print(exported.bundle)
-    return 0
 
 
 def _fail(message: str) -> int:
     # What TensorFlow and ONNX say inside our messages can run over several lines.
-    one_line = " ".join(line.strip() for line in message.splitlines() if line.strip())
-    print(f"error: {one_line}", file=sys.stderr)
+    print("error:", " ".join(message.split()), file=sys.stderr)
     return 1
+
+
+def _discard_output() -> None:
+    """Python would complain once more when it flushes standard output at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -1,6 +1,10 @@
 """Names, notes and files of the command line. Bundles and refusals have files of their own."""
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,13 +27,43 @@ def test_slow_encoder_is_said_on_stderr_and_exported(save_model, tmp_path, capsy
     assert manifest.parity.max_abs_diff <= 1e-6
 
 
-def test_json_that_cannot_be_written_names_the_bundle(save_model, tmp_path, capsys):
+def test_json_that_fills_the_disk_names_the_bundle(save_model, tmp_path, capsys):
     model = save_model("simple_rnn", attention=False)
-    report = tmp_path / "missing" / "done.json"
-    assert main(["--model", str(model), "--out", str(tmp_path / "out"), "--json", str(report)]) == 1
+    assert main(["--model", str(model), "--out", str(tmp_path / "out"), "--json", "/dev/full"]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"error: {report} cannot be written: No such file or directory. The bundle is at ")
-    load_bundle(Path(error.rsplit(" ", 1)[1].rstrip(".")))
+    assert error.startswith("error: cannot write /dev/full: No space left on device. The bundle is at ")
+    load_bundle(Path(error.rsplit(" ", 1)[1]))
+
+
+@pytest.mark.parametrize(
+    ("redirection", "status", "message"),
+    [
+        ("> /dev/full", 1, "error: cannot write standard output: No space left on device.\n"),
+        ("| true; exit ${PIPESTATUS[0]}", 128 + signal.SIGPIPE, ""),
+    ],
+)
+def test_a_standard_output_that_takes_nothing(save_model, tmp_path, redirection, status, message):
+    program = [sys.executable, "-m", "export", "--model", str(save_model("gru")), "--out", str(tmp_path / "out")]
+    command = ["bash", "-c", f"{shlex.join(program)} {redirection}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (status, message)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_export_that_is_stopped_leaves_nothing_behind(save_model, tmp_path, number):
+    """A shell starts background jobs with SIGINT ignored, and children inherit that: the code undoes it."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import export.__main__ as program; "
+    )
+    arguments = ["--model", str(save_model("gru")), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-c", f"{code}raise SystemExit(main())", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        # Parity is next, which takes long enough.
+        assert process.stdout.readline().startswith("converted")
+        process.send_signal(number)
+        _, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (128 + number, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_replaces_an_older_one(save_model, tmp_path):

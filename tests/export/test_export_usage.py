@@ -11,7 +11,7 @@ WATCHED = """
 import sys
 from export.__main__ import main
 try:
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
 finally:
     assert not {"tensorflow", "tf2onnx", "onnxruntime"} & sys.modules.keys()
 """
@@ -24,10 +24,21 @@ finally:
         ([], 2, "the following arguments are required: --model, --out"),
         (["--model", "a"], 2, "the following arguments are required: --out"),
         (["--model", "a", "--out", "b", "--fast"], 2, "unrecognized arguments: --fast"),
+        (["--model", "a", "--out", "file"], 1, "error: cannot write below file: Not a directory. Change --out.\n"),
+        (["--model", "a", "--out", "file/b"], 1, "error: cannot write below file: Not a directory. Change --out.\n"),
+        (
+            ["--model", "a", "--out", "b", "--json", "."],
+            1,
+            "error: cannot write .: it is a directory. Change --json.\n",
+        ),
+        (["--model", "a", "--out", "b", "--json", "c/d"], 1, "error: cannot write below c: No such file or directory"),
+        (["--model", "a", "--out", "/proc/b"], 1, "error: cannot write below /proc: No such file or directory"),
     ],
 )
-def test_usage_needs_no_tensorflow(arguments, status, answer):
+def test_usage_needs_no_tensorflow(tmp_path, arguments, status, answer):
+    (tmp_path / "file").touch()
     command = [sys.executable, "-c", WATCHED, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     assert done.returncode == status, done.stderr
     assert answer in done.stdout + done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -177,11 +177,3 @@ def test_parity_failure(refusal, save_model):
 @pytest.mark.parametrize("name", ["../elsewhere", ""])
 def test_name_that_is_no_directory_of_its_own(refusal, save_model, name):
     assert f"{name!r} cannot name a bundle" in refusal(save_model("gru"), "--name", name)
-
-
-def test_directory_that_cannot_be_written(save_function, tmp_path, capsys):
-    blocked = tmp_path / "file"
-    blocked.write_text("not a directory")
-    assert main(["--model", str(save_function(answer)), "--out", str(blocked)]) == 1
-    assert f"the bundle cannot be written below {blocked}" in capsys.readouterr().err
-    assert blocked.read_text() == "not a directory"
