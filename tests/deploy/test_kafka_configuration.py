@@ -37,6 +37,10 @@ def test_replication_follows_the_number_of_nodes(nodes: int, replicas: str, in_s
     assert properties["transaction.state.log.min.isr"] == in_sync
 
 
+def test_nothing_is_deleted_for_its_age() -> None:
+    assert parse(nodes=1)["log.retention.ms"] == "-1"
+
+
 def test_overrides_win_and_may_be_new() -> None:
     properties = parse(nodes=1, overrides={"auto.create.topics.enable": "true", "message.max.bytes": "7"})
     assert properties["auto.create.topics.enable"] == "true"

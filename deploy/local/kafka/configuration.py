@@ -60,6 +60,8 @@ def render_properties(
         "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
         # Three seconds by default, in which the first member of a group waits for others.
         "group.initial.rebalance.delay.ms": 0,
+        # Records may carry any time: those of last month would be deleted half a minute after the start.
+        "log.retention.ms": -1,
         # A misspelt topic must be an error, not a new topic.
         "auto.create.topics.enable": "false",
         **(overrides or {}),
