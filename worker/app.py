@@ -30,6 +30,7 @@ from worker.messages import ModelRef
 from worker.metrics import Metrics
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
+from worker.ports import Offsets
 from worker.reporting import Reporter
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
@@ -88,14 +89,16 @@ def build_answering_in_child(settings: Settings) -> Answering:
 class StreamWorker:
     """Scores a topic until it is told to stop."""
 
-    def __init__(self, settings: Settings, *, ready_file: Path | None) -> None:
+    def __init__(self, settings: Settings, *, ready_file: Path | None, until: Offsets | None = None) -> None:
         """
         Args:
             settings: effective settings.
             ready_file: written once, when the worker is ready: a JSON object with its port, process id and start times.
+            until: ends by itself when everything before these offsets is answered; see `worker.backfill`.
         """
         self._settings = settings
         self._ready_file = ready_file
+        self._until = until
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._readiness = Readiness()
@@ -161,6 +164,7 @@ class StreamWorker:
                 breaker=CircuitBreaker(prove, changed=self._model_changed),
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,
+                until=self._until,
                 timer=self._time,
                 aborted=reporter.step_failed,
             )
@@ -173,7 +177,7 @@ class StreamWorker:
 
     def _loop(self, pipeline: Pipeline, reporter: Reporter, health_port: int) -> None:
         finished = -1
-        while not self._stopping:
+        while not self._stopping and not pipeline.is_finished:
             if pipeline.is_idle or pipeline.finished != finished:
                 # Not merely for a turn of this loop: a scoring that hangs must be seen, too.
                 self._heartbeat.beat()

@@ -28,7 +28,7 @@ from worker.attempts import SUSPECTS_TOGETHER, Attempts
 from worker.breaker import CircuitBreaker
 from worker.errors import LimelightError, RecordError, ScoringError
 from worker.ownership import Epochs, Ownership
-from worker.ports import Record, Source
+from worker.ports import Offsets, Record, Source
 
 SLICES_AHEAD = 4
 """Slices between poll and commit. Two keep scoring and delivering busy, two more ride out a slow transaction."""
@@ -87,6 +87,7 @@ class Pipeline:
         breaker: CircuitBreaker,
         slice_records: int,
         slice_bytes: int,
+        until: Offsets | None = None,
         timer: Timer,
         aborted: Callable[[LimelightError], None],
     ) -> None:
@@ -100,6 +101,7 @@ class Pipeline:
             breaker: opened when the model fails.
             slice_records: most records in one transaction.
             slice_bytes: a slice is closed when its keys and values pass this size.
+            until: offset of each partition behind the last record to answer; what follows is not read.
             timer: measures the stages.
             aborted: told why a turn failed that will be made again.
         """
@@ -111,6 +113,7 @@ class Pipeline:
         self._breaker = breaker
         self._slice_records = slice_records
         self._slice_bytes = slice_bytes
+        self._until = until
         self._timer = timer
         self._aborted = aborted
         self._to_score: queue.SimpleQueue[Slice] = queue.SimpleQueue()
@@ -154,6 +157,8 @@ class Pipeline:
                 timeout_seconds = 0
             with self._timer("poll"):
                 records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
+            if self._until is not None:
+                records = [record for record in records if record.offset < self._until.get(record.home, 0)]
             self._attempts.note(records)
         except LimelightError as error:
             self._retry_or_raise(error)
@@ -241,6 +246,16 @@ class Pipeline:
     def is_idle(self) -> bool:
         """True if no slice is under way."""
         return self._under_way == 0
+
+    @property
+    def is_finished(self) -> bool:
+        """True if everything `until` was read, and is committed or dropped."""
+        if self._until is None or not self._ownership.joined or self._ownership.suspended or not self.is_idle:
+            return False
+        positions = self._source.positions()
+        return all(
+            positions.get(partition, -1) >= self._until.get(partition, 0) for partition in self._source.assignment()
+        )
 
     def _check(self) -> None:
         if self._fatal is not None:

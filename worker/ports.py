@@ -85,6 +85,10 @@ class Source(Protocol):
         """Partitions that this member owns now."""
         ...
 
+    def positions(self) -> Offsets:
+        """Next offset to read of each assigned partition, where it is known now; marks of transactions count."""
+        ...
+
     def pause(self) -> None:
         """Fetches nothing until `resume`. Polls go on, and what a rebalance adds is paused by the next call."""
         ...

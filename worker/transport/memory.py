@@ -94,6 +94,10 @@ class MemorySource:
         """Implements `worker.ports.Source`."""
         return frozenset(self._positions)
 
+    def positions(self) -> Offsets:
+        """Implements `worker.ports.Source`."""
+        return dict(self._positions)
+
     def pause(self) -> None:
         """Implements `worker.ports.Source`."""
         self._paused = True

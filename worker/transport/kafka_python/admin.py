@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import (
     ACLFilter,
     ACLOperation,
@@ -18,6 +18,7 @@ from kafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
+    NoError,
     SecurityDisabledError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -25,8 +26,9 @@ from kafka.errors import (
     TransactionalIdNotFoundError,
     UnknownTopicOrPartitionError,
 )
+from kafka.structs import OffsetAndMetadata
 
-from worker.ports import Partition
+from worker.ports import Offsets, Partition
 from worker.topics.facts import Absence, Access, TopicFacts
 from worker.topics.plan import NewTopic
 from worker.transport.deadline import Deadline
@@ -104,6 +106,19 @@ class KafkaAdmin:
         question = f"what group {group_id!r} has committed"
         found = self._ask_coordinator(question, lambda: self._admin.list_group_offsets(group_id))[group_id]
         return {(p.topic, p.partition): (each.offset, each.metadata) for p, each in found.items() if each.offset >= 0}
+
+    def commit(self, group_id: str, offsets: Offsets) -> None:
+        """Commits for a group that has no members.
+
+        Raises:
+            TransportError: the group has members, or the cluster did not take them.
+        """
+        asked = {TopicPartition(*partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        problem = f"what group {group_id!r} begins with"
+        answers = self._ask_coordinator(problem, lambda: self._admin.alter_group_offsets(group_id, asked))
+        for partition, answer in answers.items():
+            if answer is not NoError:
+                raise transport_error(f"{partition.topic}-{partition.partition}: {problem} is not taken", answer())
 
     def group_access(self, group_id: str, principal: str) -> Access:
         """Whether this user may read as a member of a group.

@@ -51,7 +51,7 @@ class KafkaReader:
             numbers = require_topic(self._consumer.partitions_for_topic(topic), topic)
             self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             self._consumer.assign(self._partitions)
-            for number, offset in self._find(begin).items():
+            for number, offset in self.find(begin).items():
                 self.seek(number, offset)
         except BaseException:
             self.close()
@@ -59,11 +59,11 @@ class KafkaReader:
 
     def beginnings(self) -> dict[int, int]:
         """Partition -> its oldest offset."""
-        return self._find("beginning")
+        return self.find("beginning")
 
     def ends(self) -> dict[int, int]:
         """Partition -> offset behind its last committed record."""
-        return self._find("end")
+        return self.find("end")
 
     def position(self, partition: int) -> int:
         """Next offset of `partition`, behind everything that `poll` returned and the marks of transactions."""
@@ -128,7 +128,8 @@ class KafkaReader:
         """Ends the connection."""
         self._consumer.close(autocommit=False)
 
-    def _find(self, begin: Begin) -> dict[int, int]:
+    def find(self, begin: Begin) -> dict[int, int]:
+        """Partition -> offset of its first record at or after `begin`, or behind its last."""
         wait = {"timeout_ms": REQUEST_SECONDS * 1000}
         try:
             match begin:

@@ -142,6 +142,14 @@ class KafkaSource:
         """Implements `worker.ports.Source`."""
         return frozenset((p.topic, p.partition) for p in self._consumer.assignment())
 
+    def positions(self) -> Offsets:
+        """Implements `worker.ports.Source`."""
+        try:
+            known = {partition: self._known_offset(partition, {}) for partition in self._consumer.assignment()}
+        except KafkaError as error:
+            raise transport_error("the positions cannot be read", error) from error
+        return {(p.topic, p.partition): offset for p, offset in known.items() if offset is not None}
+
     def pause(self) -> None:
         """Implements `worker.ports.Source`."""
         self._consumer.pause(*self._consumer.assignment())

@@ -154,6 +154,10 @@ class LibrdkafkaSource:
         """Implements `worker.ports.Source`."""
         return frozenset(self._places.all())
 
+    def positions(self) -> Offsets:
+        """Implements `worker.ports.Source`."""
+        return {partition: position for partition, position in self._places.all().items() if position is not None}
+
     def pause(self) -> None:
         """Implements `worker.ports.Source`."""
         self._places.pause()

@@ -1,0 +1,133 @@
+"""A stretch of the past is answered once more: exactly that stretch, also after a death, beside a live worker."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from deploy.local.kafka.topics import create_topics
+from worker.messages import Prediction
+from worker.transport.deadline import Deadline
+
+pytestmark = pytest.mark.kafka
+
+PARTITIONS = 2
+START_MS = 1_700_000_000_000
+RUN_SECONDS = 90
+READ_COMMITTED = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+
+
+class Past:
+    """An input topic whose records are one second apart, partition by partition."""
+
+    def __init__(self, servers: str, bundle: Path, transport: str) -> None:
+        self.servers = servers
+        group = f"past-{uuid.uuid4().hex[:8]}"
+        self.output = f"{group}.again"
+        self.topics = {name: f"{group}.{name}" for name in ("input", "output", "dead_letter", "status")}
+        create_topics(servers, dict.fromkeys([*self.topics.values(), self.output], PARTITIONS))
+        self.environment = {
+            **os.environ,
+            "LIMELIGHT_BOOTSTRAP_SERVERS": servers,
+            "LIMELIGHT_BUNDLE": str(bundle),
+            "LIMELIGHT_GROUP_ID": group,
+            "LIMELIGHT_TRANSPORT": transport,
+            **{f"LIMELIGHT_{name.upper()}_TOPIC": topic for name, topic in self.topics.items()},
+        }
+        # In transactions, whose marks stand at the end of each partition and are never read as records.
+        self._producer = KafkaProducer(bootstrap_servers=servers, transactional_id=group)
+        self._producer.init_transactions()
+
+    def append(self, numbers: Sequence[int], *, value: bytes = b'{"text":"late"}') -> None:
+        self._producer.begin_transaction()
+        for number in numbers:
+            partition, second = number % PARTITIONS, number // PARTITIONS
+            self._producer.send(self.topics["input"], value, partition=partition, timestamp_ms=START_MS + 1000 * second)
+        self._producer.commit_transaction()
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "worker", "run", *options]
+        return subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True)
+
+    def backfill(self, *options: str) -> None:
+        with self.start("--output-topic", self.output, *options) as run:
+            _, errors = run.communicate(timeout=RUN_SECONDS)
+        assert run.returncode == 0, errors
+
+    def answered(self) -> list[tuple[int, int]]:
+        """Partition and second of every answer of the backfill, sorted."""
+        with closing(KafkaConsumer(bootstrap_servers=self.servers, **READ_COMMITTED)) as consumer:
+            partitions = [TopicPartition(self.output, number) for number in range(PARTITIONS)]
+            consumer.assign(partitions)
+            with closing(KafkaConsumer(bootstrap_servers=self.servers)) as everything:
+                ends = everything.end_offsets(partitions)
+            found = []
+            while any(consumer.position(partition) < ends[partition] for partition in partitions):
+                for records in consumer.poll(timeout_ms=100).values():
+                    found += [msgspec.json.decode(record.value, type=Prediction) for record in records]
+        return sorted((each.source.partition, (each.event_timestamp_ms - START_MS) // 1000) for each in found)
+
+    def close(self) -> None:
+        self._producer.close()
+
+
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def past(broker: str, tiny_bundle_path: Path, request: pytest.FixtureRequest) -> Iterator[Past]:
+    with closing(Past(broker, tiny_bundle_path, request.param)) as opened:
+        yield opened
+
+
+def at(second: int) -> str:
+    """The time of the records that stand at `second`, as an option takes it."""
+    return datetime.fromtimestamp(START_MS / 1000 + second, tz=UTC).isoformat()
+
+
+def test_exactly_the_stretch_is_answered_and_the_run_ends_by_itself(past: Past) -> None:
+    past.append(range(40))
+
+    past.backfill("--from", at(5), "--until", at(15))
+
+    assert past.answered() == [(partition, second) for partition in range(PARTITIONS) for second in range(5, 15)]
+
+
+def test_a_backfill_to_the_end_goes_on_where_it_died(past: Past) -> None:
+    past.append(range(20))
+    past.backfill("--from", "beginning")
+    past.append(range(20, 4020))
+
+    with past.start("--output-topic", past.output, "--from", "beginning") as run:
+        deadline = Deadline(RUN_SECONDS)
+        while len(past.answered()) <= 20:
+            assert deadline.remaining_seconds() > 0
+            assert run.poll() is None, "it ended before it was killed"
+        run.send_signal(signal.SIGKILL)
+    past.backfill("--from", "beginning")
+
+    assert past.answered() == [(partition, second) for partition in range(PARTITIONS) for second in range(2010)]
+
+
+def test_the_live_workers_topics_are_refused(past: Past) -> None:
+    with past.start("--from", "beginning", "--output-topic", past.topics["output"]) as run:
+        _, errors = run.communicate(timeout=RUN_SECONDS)
+    assert run.returncode == 1
+    assert "Give the backfill one of its own" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [(["--from", "15m"], "--output-topic"), (["--until", "end"], "--from"), (["--output-topic", "t"], "--from")],
+)
+def test_options_that_need_others_say_so(past: Past, options: list[str], remedy: str) -> None:
+    with past.start(*options) as run:
+        _, errors = run.communicate(timeout=RUN_SECONDS)
+    assert run.returncode == 1
+    assert remedy in errors
