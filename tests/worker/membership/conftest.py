@@ -149,3 +149,9 @@ def group(request: pytest.FixtureRequest) -> Iterator[Any]:
 def kafka_group(request: pytest.FixtureRequest, broker: str) -> Iterator[KafkaGroup]:
     with closing(KafkaGroup(broker, str(request.param))) as opened:
         yield opened
+
+
+@pytest.fixture
+def kafka_group_type() -> type[KafkaGroup]:
+    """For a broker of the test's own."""
+    return KafkaGroup

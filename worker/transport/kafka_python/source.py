@@ -11,7 +11,13 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import (
+    FencedInstanceIdError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from worker.errors import DeliveryError
@@ -194,6 +200,8 @@ class KafkaSource:
             self._consumer.commit(to_kafka(offsets), timeout_ms=COMMIT_SECONDS * 1000)
         except FencedInstanceIdError as error:
             raise terms.fenced("group instance", self._instance) from error
+        except KafkaTimeoutError as error:
+            raise DeliveryError("the group did not answer a commit in time") from error
         except KafkaError as error:
             raise DeliveryError(f"the group refused a commit: {describe(error)}") from error
 

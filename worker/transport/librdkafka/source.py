@@ -1,5 +1,6 @@
 """Records through librdkafka, as a static member of a group with cooperative-sticky assignment."""
 
+import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from operator import methodcaller
@@ -216,7 +217,11 @@ class LibrdkafkaSource:
         if not self._closed:
             self._deferred.try_to_flush()
             self._closed = True
-            self._consumer.close()
+            if self._commits.unanswered:
+                # The library's close would wait for the answer, for as long as the coordinator is away.
+                threading.Thread(target=self._consumer.close, name="close", daemon=True).start()
+            else:
+                self._consumer.close()
             self._lookup.close()
 
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
