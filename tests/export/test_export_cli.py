@@ -52,9 +52,7 @@ def test_a_standard_output_that_takes_nothing(save_model, tmp_path, redirection,
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_export_that_is_stopped_leaves_nothing_behind(save_model, tmp_path, number):
     """A shell starts background jobs with SIGINT ignored, and children inherit that: the code undoes it."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import export.__main__ as program; "
-    )
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from export.__main__ import main; "
     arguments = ["--model", str(save_model("gru")), "--out", str(tmp_path / "out")]
     command = [sys.executable, "-c", f"{code}raise SystemExit(main())", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
