@@ -155,6 +155,8 @@ class Answerer:
             # msgspec skips unknown fields without looking at their bytes; a passthrough would carry bad ones on.
             record.value.decode()
             event: msgspec.Struct = self._decoder.decode(record.value)
+            # It would stand in the answer as it is: numbers that no reader can hold, surrogates, any depth.
+            _require_readable(event.passthrough)  # type: ignore[attr-defined]
         except UnicodeDecodeError as error:
             raise DecodeError(f"the value is not UTF-8: {error.reason} at byte {error.start}.") from error
         except msgspec.ValidationError as error:
@@ -246,6 +248,14 @@ class Answerer:
             scored_timestamp_ms=scored_ms,
             passthrough=row.event.passthrough,  # type: ignore[attr-defined]
         )
+
+
+def _require_readable(passthrough: msgspec.Raw | msgspec.UnsetType) -> None:
+    if isinstance(passthrough, msgspec.Raw):
+        try:
+            msgspec.json.decode(passthrough)
+        except msgspec.ValidationError as error:
+            raise ValidationError(f"passthrough cannot be read back: {error}.") from error
 
 
 def _unexpected(stage: type[RecordError], record: Record, error: Exception) -> RecordError:

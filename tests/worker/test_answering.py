@@ -107,6 +107,9 @@ BAD = [
     (b'{"text":null}', ValidationError, "got `null`"),
     (b'{"text":""}', ValidationError, "is empty"),
     (b'{"text":"a","id":[]}', ValidationError, "id"),
+    (b'{"text":"a","passthrough":{"x":1e999}}', ValidationError, "passthrough cannot be read back"),
+    (b'{"text":"a","passthrough":"\\ud800"}', DecodeError, "not JSON"),
+    (b'{"text":"a","passthrough":' + b"[" * 3_000 + b"]" * 3_000 + b"}", DecodeError, "nests"),
     (b'{"text":" \\t\\n"}', FeatureError, "no visible character"),
 ]
 
