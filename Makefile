@@ -6,6 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 export DATA_DIR ?= ../shared/data
+export KILLS BROKER_KILLS CONFORMANCE_JSON
+WORKER ?=
+SOAK_SECONDS ?= 3600
 
 ##@ Use it
 .PHONY: demo
@@ -23,6 +26,14 @@ test: $(VENV)/installed ## Every tier this machine can run; prints what it skipp
 .PHONY: test-fast
 test-fast: $(VENV)/installed ## The tier without Kafka and TensorFlow, in seconds
 	$(BIN)/pytest -m fast $(ARGS)
+
+.PHONY: conformance
+conformance: $(VENV)/installed ## Exactly once under every fault. KILLS=200 BROKER_KILLS=20 prolong it, WORKER="..." tries another worker
+	CONFORMANCE=whole CONFORMANCE_WORKER="$(WORKER)" $(BIN)/pytest tests/conformance $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/installed ## One worker at 80 % of its capacity for SOAK_SECONDS: is its memory flat, and its latency?
+	CONFORMANCE_WORKER="$(WORKER)" $(BIN)/python tests/conformance/soak.py --seconds $(SOAK_SECONDS) $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the import contracts
@@ -54,7 +65,7 @@ clean: ## Remove what the targets above created in this directory
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv comes from a hashed lock of its own; it is never asked to `sync` or `lock`, which would write addresses.
 $(VENV)/installed: requirements/bootstrap.lock requirements/full.lock pyproject.toml

@@ -20,7 +20,7 @@ def test_brokers_are_killed_and_come_back(
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
-    asked_for = -(-int(os.environ.get("BROKER_KILLS", "0")) // 2) if setup.nodes > 1 and setup.delivery == ONCE else 0
+    asked_for = -(-int(os.environ.get("BROKER_KILLS") or 0) // 2) if setup.nodes > 1 and setup.delivery == ONCE else 0
 
     waits = kill_broker_and_restart(arena, times=max(FEW, asked_for))
 

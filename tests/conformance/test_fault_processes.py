@@ -97,4 +97,4 @@ def test_a_killed_worker_that_stays_away_is_replaced_by_the_others(
 
 def share_of(variable: str, setups: int) -> int:
     """How many of all strikes that the environment asks for one of so many setups takes."""
-    return max(FEW, -(-int(os.environ.get(variable, "0")) // setups))
+    return max(FEW, -(-int(os.environ.get(variable) or 0) // setups))

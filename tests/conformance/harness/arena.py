@@ -17,7 +17,7 @@ from typing import NamedTuple, Self
 
 from harness.facts import Facts
 from harness.feeder import Feeder
-from harness.ledger import Ledger, Sent, Verdict
+from harness.ledger import Ledger, Notebook, Sent, Verdict
 from harness.matrix import ONCE, Setup
 from harness.reader import Reader
 from harness.subject import PREFIX, READY_SECONDS, Subject, WorkerProcess
@@ -61,6 +61,7 @@ class Arena:
         partitions: int = PARTITIONS,
         rate: float = RATE,
         settings: Mapping[str, str] | None = None,
+        notes: Notebook | None = None,
     ) -> None:
         """
         Args:
@@ -71,9 +72,11 @@ class Arena:
             partitions: of the input topic.
             rate: records a second, all partitions together.
             settings: of the workers, besides the topics and what `setup` says.
+            notes: what feeder and reader write in; by default the ledger.
         """
         self.cluster, self.setup, self.directory = cluster, setup, directory
         self.ledger = Ledger()
+        self._notes = notes or self.ledger
         self.group = f"conformance-{uuid.uuid4().hex[:8]}"
         self.input_topic, self.output_topic, self.dead_letter_topic = (
             f"{self.group}.{name}" for name in ("orders", "verdicts", "refused")
@@ -107,14 +110,14 @@ class Arena:
             rate=rate,
             shape=self._subject.shape,
             malformed=self._subject.malformed,
-            ledger=self.ledger,
+            notes=self._notes,
         )
         self.reader = Reader(
             servers,
             predictions=self.output_topic,
             dead_letters=self.dead_letter_topic,
             shape=self._subject.shape,
-            ledger=self.ledger,
+            notes=self._notes,
         )
         self.reader.start()
         self._cleanup.callback(self.reader.close)
@@ -176,7 +179,7 @@ class Arena:
             self.reader.check()
             return condition()
 
-        if not self.ledger.wait_for(holds, seconds=seconds):
+        if not self._notes.wait_for(holds, seconds=seconds):
             raise AssertionError(f"not within {seconds} s: {what}\n{self.account()}")
 
     def strike(self, fault: Callable[[], object]) -> Strike:
@@ -214,15 +217,19 @@ class Arena:
             if worker.status is None:
                 worker.terminate()
         statuses = {name: worker.wait() for name, worker in self.workers.items()}
+        self.await_end_of_outputs(seconds=seconds)
+        verdict = self.ledger.judge()
+        assert not any(statuses.values()), f"ended with {statuses}\n{self.account()}"
+        return verdict
+
+    def await_end_of_outputs(self, *, seconds: float = PROGRESS_SECONDS) -> None:
+        """Returns when the reader has got everything that is there. Call it when nobody writes any more."""
         ends = {topic: self.facts.ends(topic) for topic in self.topics[1:]}
         self.expect(
             lambda: all(self.reader.has_read_to(topic, end) for topic, end in ends.items()),
             "the outputs are read to their end",
             seconds,
         )
-        verdict = self.ledger.judge()
-        assert not any(statuses.values()), f"ended with {statuses}\n{self.account()}"
-        return verdict
 
     def conclude(self) -> Verdict:
         """`finish`, and then the promise: nothing lost, doubled (unless the delivery allows it), or out of order.

@@ -1,9 +1,10 @@
 """What the brokers say, and what is asked of them, through the admin API."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -15,6 +16,8 @@ from confluent_kafka.admin import (
 )
 
 REQUEST_SECONDS = 10
+SETTLE_SECONDS = 30
+MOVING = frozenset({KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._TRANSPORT})
 
 
 class Facts:
@@ -82,8 +85,15 @@ class Facts:
         _wait(self._admin.delete_records, [TopicPartition(topic, partition, before_offset)])
 
     def _describe(self, group: str) -> Any:
-        [answer] = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_SECONDS).values()
-        return answer.result(REQUEST_SECONDS)
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            [answer] = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_SECONDS).values()
+            try:
+                return answer.result(REQUEST_SECONDS)
+            except KafkaException as error:
+                # The coordinator has moved with its broker, and not everybody knows.
+                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+                    raise
 
 
 def _wait(request: Callable[..., dict[Any, Any]], subjects: list[Any]) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
-from harness.ledger import Headers, Kind, Ledger, Sent, Source
+from harness.ledger import Headers, Kind, Notebook, Sent, Source
 from harness.model import WORDS
 from harness.shape import Shape
 
@@ -42,7 +42,7 @@ class Feeder:
     """Appends a burst to every partition each `BURST_SECONDS`, from a thread of its own."""
 
     def __init__(
-        self, servers: str, topic: str, *, partitions: int, rate: float, shape: Shape, malformed: bool, ledger: Ledger
+        self, servers: str, topic: str, *, partitions: int, rate: float, shape: Shape, malformed: bool, notes: Notebook
     ) -> None:
         """
         Args:
@@ -52,11 +52,11 @@ class Feeder:
             rate: records a second, all partitions together.
             shape: of the records.
             malformed: mix in records that cannot be scored.
-            ledger: takes note of what was confirmed.
+            notes: takes note of what was confirmed.
         """
-        self._topic, self._shape, self._ledger = topic, shape, ledger
+        self._topic, self._shape, self._notes = topic, shape, notes
         self._partitions = partitions
-        self._burst = max(1, round(rate * BURST_SECONDS / partitions))
+        self.set_rate(rate)
         self._numbers = itertools.count()
         self._malformed = malformed_values() if malformed else None
         self._random = random.Random(7)
@@ -93,6 +93,10 @@ class Feeder:
         value = self._shape.encode_event(text=text, identity=identity)
         self._injected.put((partition, Outgoing(identity, b"injected", value, [], expected)))
         return identity
+
+    def set_rate(self, rate: float) -> None:
+        """From now on so many records a second, all partitions together."""
+        self._burst = round(rate * BURST_SECONDS / self._partitions)
 
     def widen(self, partitions: int) -> None:
         """The topic has so many partitions now."""
@@ -193,7 +197,7 @@ class Feeder:
         if self._confirmed:
             confirmed = list(self._confirmed)
             self._confirmed.clear()
-            self._ledger.note_sent(confirmed)
+            self._notes.note_sent(confirmed)
 
 
 def malformed_values() -> Iterator[bytes | None]:

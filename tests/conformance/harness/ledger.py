@@ -92,11 +92,38 @@ class Verdict(NamedTuple):
         return f"{self.sent} sent, {self.answered} answered: {'; '.join(parts) or 'nothing wrong'}"
 
 
-class Ledger:
+class Notebook:
     """Takes notes from several threads. Who waits on it is woken by every note."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+
+    def note_sent(self, records: Iterable[Sent]) -> None:
+        """The broker has confirmed `records`."""
+        raise NotImplementedError
+
+    def note_answers(self, answers: Iterable[Answer]) -> None:
+        """The reader got `answers`, in the order of their partition."""
+        raise NotImplementedError
+
+    def wait_for(self, condition: Callable[[], bool], *, seconds: float) -> bool:
+        """Waits until `condition` holds; it is tried after every note, and now and then."""
+        deadline = time.monotonic() + seconds
+        # The condition runs without the lock: it may ask a broker.
+        while not condition():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            with self._changed:
+                self._changed.wait(min(remaining, LOOK_SECONDS))
+        return True
+
+
+class Ledger(Notebook):
+    """Keeps every record and every answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._sent: dict[Source, Sent] = {}
         self._named: dict[Hashable, Sent] = {}
         """By source and by id."""
@@ -111,7 +138,7 @@ class Ledger:
         """When the latest answer arrived, on the monotonic clock."""
 
     def note_sent(self, records: Iterable[Sent]) -> None:
-        """The broker has confirmed `records`."""
+        """See `Notebook`."""
         with self._changed:
             for record in records:
                 self._sent[record.source] = self._named[record.source] = self._named[record.identity] = record
@@ -122,7 +149,7 @@ class Ledger:
             self._changed.notify_all()
 
     def note_answers(self, answers: Iterable[Answer]) -> None:
-        """The reader got `answers`, in the order of their partition."""
+        """See `Notebook`."""
         with self._changed:
             for answer in answers:
                 self._answers.append(answer)
@@ -145,18 +172,6 @@ class Ledger:
                 record = self._sent.pop(source)
                 del self._pending[source], self._named[source], self._named[record.identity]
             return len(gone)
-
-    def wait_for(self, condition: Callable[[], bool], *, seconds: float) -> bool:
-        """Waits until `condition` holds; it is tried after every note, and now and then."""
-        deadline = time.monotonic() + seconds
-        # The condition runs without the lock: it may ask a broker.
-        while not condition():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            with self._changed:
-                self._changed.wait(min(remaining, LOOK_SECONDS))
-        return True
 
     @property
     def answered(self) -> int:

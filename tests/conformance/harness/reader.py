@@ -5,30 +5,32 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
-from harness.ledger import Answer, Ledger
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+from harness.ledger import Answer, Notebook
 from harness.shape import Shape
 
 POLL_SECONDS = 0.05
 MOST_RECORDS = 2000
 QUERY_SECONDS = 5
-FLEETING = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE})
-"""The client's accounts of a broker that is down; it goes on by itself."""
+FLEETING = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
+"""The client's accounts of a broker that is down, or has not heard of the topic yet; it goes on by itself."""
 
 
 class Reader:
     """Notes every answer with the time of its arrival, from a thread of its own."""
 
-    def __init__(self, servers: str, *, predictions: str, dead_letters: str, shape: Shape, ledger: Ledger) -> None:
+    def __init__(self, servers: str, *, predictions: str, dead_letters: str, shape: Shape, notes: Notebook) -> None:
         """
         Args:
             servers: brokers to ask first.
             predictions: output topic.
             dead_letters: topic of the refused records.
             shape: of the answers.
-            ledger: takes note of them.
+            notes: takes note of them.
         """
-        self._dead_letters, self._shape, self._ledger = dead_letters, shape, ledger
+        self._dead_letters, self._shape, self._notes = dead_letters, shape, notes
         self._ends: dict[tuple[str, int], int] = {}
         """Partition -> offset at which it ended when it was last read to its end."""
         self._failure: BaseException | None = None
@@ -50,11 +52,12 @@ class Reader:
                 "log_level": 2,
             }
         )
-        topics = {
-            name: self._consumer.list_topics(name, QUERY_SECONDS).topics[name] for name in (predictions, dead_letters)
-        }
-        self._partitions = [(name, number) for name, topic in topics.items() for number in topic.partitions]
-        self._consumer.assign([TopicPartition(*partition, OFFSET_BEGINNING) for partition in self._partitions])
+        partitions = [
+            TopicPartition(topic, number, 0)
+            for topic in (predictions, dead_letters)
+            for number in self._consumer.list_topics(topic, QUERY_SECONDS).topics[topic].partitions
+        ]
+        self._consumer.assign(partitions)
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
     def start(self) -> None:
@@ -84,7 +87,7 @@ class Reader:
                 arrived_seconds = time.monotonic()
                 answers = [self._to_answer(m, arrived_seconds) for m in messages if not self._is_note(m)]
                 if answers:
-                    self._ledger.note_answers(answers)
+                    self._notes.note_answers(answers)
         except BaseException as error:  # noqa: BLE001 - raised again by `check`, on the thread of the case
             self._failure = error
 
