@@ -9,8 +9,10 @@
 
 import os
 
-# TensorFlow reads both when it is first imported, so they have to stand before any module of this package does that.
-# The first: wrapt's C extension breaks TensorFlow 2.14's own bookkeeping of saved objects. The second: no log lines
-# about CPU features between ours.
+# The libraries read these when they are first imported, so they have to stand before any module of this package does
+# that. wrapt's C extension breaks TensorFlow 2.14's own bookkeeping of saved objects.
 os.environ.setdefault("WRAPT_DISABLE_EXTENSIONS", "1")
+# No log lines about CPU features between ours.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# ONNX Runtime would keep an identifier of this machine below the home directory, and complain where it cannot.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

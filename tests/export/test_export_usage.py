@@ -1,11 +1,15 @@
 """What is answered before TensorFlow is loaded."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 pytestmark = pytest.mark.fast
+
+TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Set by the package; an earlier test may have imported it."""
 
 WATCHED = """
 import sys
@@ -42,3 +46,19 @@ def test_usage_needs_no_tensorflow(tmp_path, arguments, status, answer):
     assert done.returncode == status, done.stderr
     assert answer in done.stdout + done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("home", ["there", "missing"])
+def test_onnx_runtime_leaves_nothing_at_home(tmp_path, home):
+    (tmp_path / "there").mkdir()
+    inherited = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", TELEMETRY)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import export, worker.scorer"],
+        env={**inherited, "HOME": str(tmp_path / home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout + done.stderr == ""
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
