@@ -1,5 +1,7 @@
 """What every client of Kafka is held to: sizes, times, and the words of the errors that both can meet."""
 
+import os
+import socket
 from typing import Literal
 
 from worker.errors import BrokerUnreachableError, FencedError, OffsetGapError, TopicMissingError
@@ -11,6 +13,9 @@ BOOTSTRAP_SECONDS = 10
 RETRY_BACKOFF_MS = 5
 """A client sleeps this long when the coordinator is still busy with the last transaction. With the clients' default of
 100 ms, 5-38 % of the transactions stall for 100-225 ms."""
+RECONNECT_MAX_MS = 500
+"""By default the pauses between attempts to connect grow to 10 s (librdkafka) or 30 s (kafka-python): a broker that is
+back would be noticed that late."""
 REQUEST_SECONDS = 5
 COMMIT_SECONDS = REQUEST_SECONDS
 """For a commit outside a transaction. Nothing is polled meanwhile."""
@@ -27,6 +32,11 @@ HEARTBEAT_MS = 500
 """A member learns of a rebalance with its next heartbeat: at a third of the session, two workers that start together
 wait seconds for each other."""
 END_SECONDS = 2
+
+
+def client_id() -> str:
+    """Names this process to the brokers, and so to whoever asks them."""
+    return f"limelight-{socket.gethostname()}-{os.getpid()}"
 
 
 def unreachable(servers: str, *, within_seconds: float, reason: str) -> BrokerUnreachableError:
@@ -72,14 +82,15 @@ def beyond_end(topic: str, partition: int, *, offset: int, end: int) -> OffsetGa
     )
 
 
-def fenced(kind: str, name: str) -> FencedError:
+def fenced(kind: str, name: str, *, holder: str | None = None) -> FencedError:
     """Somebody else uses this worker's identity.
 
     Args:
         kind: of identity, ``transactional id`` or ``group instance``.
         name: the identity.
+        holder: who, if that is known.
     """
     return FencedError(
-        f"another process took over the {kind} {name!r}: this worker stops. Give every worker its own "
+        f"{holder or 'another process'} took over the {kind} {name!r}: this worker stops. Give every worker its own "
         "LIMELIGHT_INSTANCE_ID; if it was only suspended for long, start it again."
     )

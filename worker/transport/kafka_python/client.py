@@ -17,7 +17,7 @@ from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.kafka_python.header_names import accept_any_name
-from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
+from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
 
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
 
@@ -42,7 +42,11 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         opened.append(KafkaNetClient(**configuration))
         return opened[-1]
 
-    shared = {"bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000, "request_timeout_ms": REQUEST_SECONDS * 1000}
+    shared = {
+        "bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000,
+        "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
+        "request_timeout_ms": REQUEST_SECONDS * 1000,
+    }
     # The user's own properties win, where this kind of client has them.
     own = {name: value for name, value in client.items() if name in kind.DEFAULT_CONFIG}
     try:

@@ -10,10 +10,8 @@ from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.librdkafka.properties import ClientProperties, Role
-from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, REQUEST_SECONDS
+from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
 
-RECONNECT_MAX_MS = 1000
-"""By default the pauses between attempts to connect grow to 10 s: a broker that is back would be noticed that late."""
 EXISTING_TOPIC = "__consumer_offsets"
 """Asked for to see whether a broker answers; whether it shows us this topic does not matter."""
 PERMANENT = frozenset(
@@ -105,7 +103,7 @@ def find_record_limit(client: ClientProperties, topic: str) -> int:
     return int(configs["max.message.bytes"].value)
 
 
-def find_partitions(client: Producer | AdminClient, topic: str) -> set[int] | None:
+def find_partitions(client: Producer | Consumer, topic: str) -> set[int] | None:
     """Partitions of `topic`, None if it does not exist."""
     try:
         found = client.list_topics(topic, timeout=METADATA_SECONDS).topics[topic]

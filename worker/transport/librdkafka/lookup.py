@@ -1,25 +1,27 @@
-"""Asking for offsets, on a connection of its own.
+"""Asking for offsets, through a consumer of its own that never joins the group.
 
-On the connection of the member that reads, a question would wait behind the fetch that waits for records. And the
-member's own question for committed offsets is answered for all partitions or for none: one that an open transaction
-holds back would hold up the others.
+On the connection of the member that reads, a question would wait behind the fetch that waits for records. The library's
+admin client is no alternative: while brokers come and go, its question for committed offsets can end the process, with
+a failed assertion or a null pointer (its issues 4605 and 5040), and it may wait for a coordinator that is dead.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.ports import Committed, Partition
-from worker.transport.librdkafka.client import connect, find_partitions
+from worker.transport.librdkafka.client import code_of, connect, find_partitions
 from worker.transport.librdkafka.properties import ClientProperties
-from worker.transport.terms import REQUEST_SECONDS, require_topic
+from worker.transport.terms import METADATA_SECONDS, RETRY_BACKOFF_MS, require_topic
 
 NO_OFFSET = -1001
 """Of a partition for which the group has committed nothing."""
-FIRST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-END: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+FIRST = OFFSET_BEGINNING
+END = OFFSET_END
+ANSWER_SECONDS = METADATA_SECONDS
+"""Nothing is polled meanwhile. A question that takes longer is better asked again, when the brokers have settled."""
+SINGLE_SECONDS = 0.2
+"""For one partition of several of which an open transaction holds back at least one: the library waits for its end."""
 
 
 class OffsetLookup:
@@ -34,33 +36,54 @@ class OffsetLookup:
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        self._group_id = group_id
-        self._admin = connect(AdminClient, "P", client, {})
+        properties = {
+            "group.id": group_id,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "retry.backoff.ms": RETRY_BACKOFF_MS,
+        }
+        self._consumer = connect(Consumer, "C", client, properties)
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
-        require_topic(find_partitions(self._admin, topic), topic)
+        require_topic(find_partitions(self._consumer, topic), topic)
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed | None]:
         """What is committed, None where nothing is. What an open transaction may still change is left out.
 
         Raises:
-            KafkaException: not answered.
+            KafkaException: not answered, for none of them.
         """
         if not partitions:
             return {}
-        group = ConsumerGroupTopicPartitions(self._group_id, [TopicPartition(*partition) for partition in partitions])
-        answers = self._admin.list_consumer_group_offsets([group], require_stable=True, request_timeout=REQUEST_SECONDS)
+        try:
+            return self._committed(partitions, ANSWER_SECONDS)
+        except KafkaException as error:
+            # One answer for all, or none: one that is held back holds up the others.
+            if code_of(error) != KafkaError._TIMED_OUT or not (found := self._committed_singly(partitions)):
+                raise
+            return found
+
+    def _committed_singly(self, partitions: Collection[Partition]) -> dict[Partition, Committed | None]:
         found: dict[Partition, Committed | None] = {}
-        for each in answers[self._group_id].result().topic_partitions:
-            if each.error is None:
-                is_set = each.offset != NO_OFFSET
-                found[each.topic, each.partition] = Committed(each.offset, each.metadata or "") if is_set else None
-            elif each.error.code() != KafkaError.UNSTABLE_OFFSET_COMMIT:
-                raise KafkaException(each.error)
+        for partition in partitions if len(partitions) > 1 else ():
+            try:
+                found |= self._committed([partition], SINGLE_SECONDS)
+            except KafkaException as error:
+                if code_of(error) != KafkaError._TIMED_OUT:
+                    raise
         return found
 
-    def logged(self, partitions: Iterable[Partition], which: OffsetSpec) -> dict[Partition, int]:
+    def _committed(self, partitions: Collection[Partition], seconds: float) -> dict[Partition, Committed | None]:
+        answers = self._consumer.committed([TopicPartition(*partition) for partition in partitions], seconds)
+        return {
+            (each.topic, each.partition): None
+            if each.offset == NO_OFFSET
+            else Committed(each.offset, each.metadata or "")
+            for each in _checked(answers)
+        }
+
+    def logged(self, partitions: Iterable[Partition], which: int) -> dict[Partition, int]:
         """Where logs begin, or end for a ``read_committed`` reader.
 
         Args:
@@ -70,14 +93,19 @@ class OffsetLookup:
         Raises:
             KafkaException: not answered.
         """
-        asked = {TopicPartition(*partition): which for partition in partitions}
+        asked = [TopicPartition(*partition, which) for partition in partitions]
         if not asked:
             return {}
-        answers: Mapping[TopicPartition, Any] = self._admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=REQUEST_SECONDS
-        )
-        return {(each.topic, each.partition): answer.result().offset for each, answer in answers.items()}
+        answers = self._consumer.offsets_for_times(asked, ANSWER_SECONDS)
+        return {(each.topic, each.partition): each.offset for each in _checked(answers)}
 
     def close(self) -> None:
         """Ends the connection."""
-        del self._admin  # the last reference: the client ends with it
+        self._consumer.close()
+
+
+def _checked(answers: list[TopicPartition]) -> list[TopicPartition]:
+    for each in answers:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return answers

@@ -19,7 +19,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
 from worker.ports import Committed, Partition
 from worker.transport.deadline import Deadline
@@ -28,8 +27,23 @@ from worker.transport.librdkafka.client import code_of, describe, log
 
 LOOKUP_PAUSE_SECONDS = 0.5
 """Until committed offsets are asked for again that an open transaction held back."""
-NOT_NOW = frozenset({KafkaError._TIMED_OUT, KafkaError._STATE, KafkaError._PREV_IN_PROGRESS, KafkaError._OUTDATED})
-"""Codes of a lookup or a seek that is tried again: a transaction is open, or the fetcher is still starting."""
+NOT_NOW = frozenset(
+    {
+        KafkaError._OUTDATED,
+        KafkaError._PREV_IN_PROGRESS,
+        KafkaError._STATE,
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError._WAIT_COORD,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+    }
+)
+"""Codes of a lookup or a seek that is tried again: a transaction is open, the fetcher is still starting, or another
+broker is about to take over."""
 
 Deferred: TypeAlias = Callable[[Iterable[Partition]], Mapping[Partition, Committed]]
 
@@ -37,9 +51,7 @@ Deferred: TypeAlias = Callable[[Iterable[Partition]], Mapping[Partition, Committ
 class Places:
     """Next offset of every partition that is ours. The consumer itself is told through this class alone."""
 
-    def __init__(
-        self, consumer: Consumer, offsets: lookup.OffsetLookup, *, begin: OffsetSpec, deferred: Deferred
-    ) -> None:
+    def __init__(self, consumer: Consumer, offsets: lookup.OffsetLookup, *, begin: int, deferred: Deferred) -> None:
         """
         Args:
             consumer: the member that reads.
