@@ -5,7 +5,7 @@ and whoever uses the consumer meanwhile waits with it. So commits are sent witho
 the consumer reads, and who wants to wait for them reads on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -37,7 +37,16 @@ class GroupCommits:
         self.is_waiting = False
         """True while answers are waited for, in the middle of something else."""
         self.early: list[Message] = []
-        """What was read meanwhile."""
+        """What was read meanwhile: all that the library had fetched, which can be far more than one poll may return."""
+
+    def take_early(self, most: int) -> list[Message]:
+        """The first of `early`, which is left with the rest."""
+        taken, self.early = self.early[:most], self.early[most:]
+        return taken
+
+    def drop_early(self, partitions: Collection[Partition]) -> None:
+        """Forgets what was read of partitions that leave: should they come back, they begin where the group is then."""
+        self.early = [each for each in self.early if (each.topic(), each.partition()) not in partitions]
 
     def send(self, consumer: Consumer, offsets: Mapping[Partition, Committed]) -> None:
         """Sends a commit.

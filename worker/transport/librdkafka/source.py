@@ -116,10 +116,9 @@ class LibrdkafkaSource:
         """Implements `worker.ports.Source`."""
         try:
             self._catch_up()
-            messages = self._commits.early or self._wait(timeout_seconds)
-            self._commits.early = []
-            if messages and max_records > 1:
-                messages += self._consumer.consume(max_records - 1, 0)
+            messages = self._commits.take_early(max_records) or self._wait(timeout_seconds)
+            if messages and len(messages) < max_records:
+                messages += self._consumer.consume(max_records - len(messages), 0)
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
@@ -248,6 +247,7 @@ class LibrdkafkaSource:
     def _forget(self, partitions: Collection[Partition]) -> None:
         self._deferred.drop(partitions)
         self._not_granted = [partition for partition in self._not_granted if partition not in partitions]
+        self._commits.drop_early(partitions)
         self._places.remove(partitions)
 
     def _accept(self, message: Any) -> Record | None:  # by its stubs, everything in a message may be missing
