@@ -7,6 +7,7 @@ from worker.errors import SettingsError
 from worker.ownership import Ownership
 from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
+from worker.transport.membership import Membership
 
 
 class GroupSource(Source, Protocol):
@@ -14,6 +15,19 @@ class GroupSource(Source, Protocol):
 
     def group_metadata(self) -> Any:
         """Membership, as the sink of the same library wants it."""
+        ...
+
+    @property
+    def membership(self) -> Membership:
+        """What the group knows of this member."""
+        ...
+
+    def leave(self) -> None:
+        """Closes, and leaves the group for good: others get the partitions at once, not when the session times out.
+
+        Raises:
+            TransportError: the group did not take note.
+        """
         ...
 
     @property
@@ -88,6 +102,7 @@ class Connections:
             offset_gap=settings.offset_gap,
             session_timeout_seconds=settings.session_timeout_seconds,
             ownership=ownership,
+            membership=_load_membership(settings, instance),
         )
 
     def open_sink(self, *, transactional_id: str, source: GroupSource) -> Sink:
@@ -111,6 +126,7 @@ class Connections:
             group=source.group_metadata,
             transaction_timeout_seconds=settings.transaction_timeout_seconds,
             deadline_seconds=settings.delivery_deadline_seconds,
+            fenced=source.membership.fenced,
         )
 
     def open_feed(self) -> Feed:
@@ -119,6 +135,13 @@ class Connections:
             BrokerUnreachableError: no broker answered.
         """
         return self._library.feed(self._client)
+
+
+def _load_membership(settings: Settings, instance: str) -> Membership:
+    from worker.transport.kafka_python.membership import KafkaMembership  # noqa: PLC0415 - it loads a client
+    from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
+
+    return KafkaMembership(client_properties(settings), group_id=settings.group_id, instance=instance)
 
 
 def _load(transport: str) -> Library:

@@ -11,6 +11,7 @@ from kafka import KafkaConsumer, KafkaProducer
 from worker.errors import SettingsError
 from worker.settings import Settings, variable
 from worker.transport.properties import allowed_properties
+from worker.transport.terms import client_id
 
 DEFAULTS: dict[str, Any] = {**KafkaConsumer.DEFAULT_CONFIG, **KafkaProducer.DEFAULT_CONFIG}
 OBJECTS = ("_deserializer", "_serializer", "_context", "_provider", "api_version")
@@ -26,6 +27,7 @@ def client_properties(settings: Settings) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers.split(","),
         "security_protocol": settings.security_protocol,
+        "client_id": client_id(),
     }
     if settings.sasl_password is not None:
         properties |= {

@@ -9,7 +9,7 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from worker.errors import DeliveryError
+from worker.errors import DeliveryError, FencedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
@@ -30,6 +30,7 @@ class KafkaSink(ProducingSink):
         group: Callable[[], ConsumerGroupMetadata],
         transaction_timeout_seconds: float,
         deadline_seconds: float,
+        fenced: Callable[[str, str], FencedError] = terms.fenced,
     ) -> None:
         """
         Args:
@@ -38,12 +39,14 @@ class KafkaSink(ProducingSink):
             group: gives the consumer's current membership.
             transaction_timeout_seconds: an abandoned transaction blocks readers for this long, and then up to 10 s.
             deadline_seconds: bound on one delivery, all its steps together.
+            fenced: makes the error to raise when another producer took over the transactional id.
 
         Raises:
             BrokerUnreachableError: no broker answered.
         """
         self._transactional_id = transactional_id
         self._group = group
+        self._fenced = fenced
         self._transaction_timeout_seconds = transaction_timeout_seconds
         super().__init__(client, deadline_seconds=deadline_seconds)
 
@@ -69,7 +72,7 @@ class KafkaSink(ProducingSink):
             transactions.commit(producer, deadline)  # 4
         except FENCED as error:
             self._end()
-            raise terms.fenced("transactional id", self._transactional_id) from error
+            raise self._fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             self._abort(producer)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
@@ -87,7 +90,7 @@ class KafkaSink(ProducingSink):
             producer.init_transactions()
         except FENCED as error:
             transactions.end_producer(producer, timeout_seconds=END_SECONDS)
-            raise terms.fenced("transactional id", self._transactional_id) from error
+            raise self._fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             transactions.end_producer(producer, timeout_seconds=END_SECONDS)
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
@@ -98,7 +101,7 @@ class KafkaSink(ProducingSink):
             transactions.abort(producer, Deadline(self._deadline_seconds))
         except FENCED as error:
             self._end()
-            raise terms.fenced("transactional id", self._transactional_id) from error
+            raise self._fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
         # After a failed send its sequence numbers have a hole: the broker would refuse the next transaction as well.

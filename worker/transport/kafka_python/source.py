@@ -27,6 +27,7 @@ from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, transport_error
 from worker.transport.kafka_python.rebalance import RebalanceListener, to_kafka
+from worker.transport.membership import Membership
 from worker.transport.terms import (
     COMMIT_SECONDS,
     END_SECONDS,
@@ -59,6 +60,7 @@ class KafkaSource:
         offset_gap: OffsetGap,
         session_timeout_seconds: float,
         ownership: Ownership,
+        membership: Membership,
     ) -> None:
         """
         Args:
@@ -70,12 +72,14 @@ class KafkaSource:
             offset_gap: what to do when the position is gone from the log.
             session_timeout_seconds: after this silence the group gives the partitions away.
             ownership: told which partitions come and go.
+            membership: of the same member.
 
         Raises:
             BrokerUnreachableError: no broker answered.
             TopicMissingError: the topic does not exist.
         """
         self._instance = instance
+        self.membership = membership
         self._start = start
         self._offset_gap = offset_gap
         self._started: dict[TopicPartition, int] = {}
@@ -107,7 +111,7 @@ class KafkaSource:
         try:
             polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
         except FencedInstanceIdError as error:
-            raise terms.fenced("group instance", self._instance) from error
+            raise self.membership.fenced("group instance", self._instance) from error
         except KafkaError as error:
             raise transport_error("reading failed", error) from error
         self._check_membership()
@@ -138,8 +142,10 @@ class KafkaSource:
         with coordinator._lock:
             is_member = coordinator.state == MemberState.STABLE and coordinator._join_task is None
             is_fenced = is_member and not coordinator._heartbeat_enabled
+            if is_member:
+                self.membership.member_id = coordinator._generation.member_id
         if is_fenced:
-            raise terms.fenced("group instance", self._instance)
+            raise self.membership.fenced("group instance", self._instance)
         if is_member and not self._ownership.joined:
             # The listener does not hear of a first assignment that is empty.
             self._ownership.grant([])
@@ -199,7 +205,7 @@ class KafkaSource:
         try:
             self._consumer.commit(to_kafka(offsets), timeout_ms=COMMIT_SECONDS * 1000)
         except FencedInstanceIdError as error:
-            raise terms.fenced("group instance", self._instance) from error
+            raise self.membership.fenced("group instance", self._instance) from error
         except KafkaTimeoutError as error:
             raise DeliveryError("the group did not answer a commit in time") from error
         except KafkaError as error:
@@ -235,6 +241,11 @@ class KafkaSource:
         """Implements `worker.ports.Source`."""
         # What is deferred is committed by the listener, which hears that the partitions go.
         self._consumer.close(autocommit=False, timeout_ms=END_SECONDS * 1000)
+
+    def leave(self) -> None:
+        """Implements `worker.transport.connections.GroupSource`."""
+        self.close()
+        self.membership.remove()
 
     def _seek_to_start(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import BrokerUnreachableError, DeliveryError
+from worker.errors import BrokerUnreachableError, DeliveryError, FencedError
 from worker.ports import Committed, Partition
-from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka.client import describe
 from worker.transport.terms import COMMIT_SECONDS
@@ -23,13 +22,15 @@ STEP_SECONDS = 0.05
 class GroupCommits:
     """What was sent, and what was answered."""
 
-    def __init__(self, *, instance: str, done: Callable[[Mapping[Partition, Committed]], None]) -> None:
+    def __init__(
+        self, *, fenced: Callable[[], FencedError], done: Callable[[Mapping[Partition, Committed]], None]
+    ) -> None:
         """
         Args:
-            instance: static member id, for the message of an error.
+            fenced: the error to raise when another process took over this member.
             done: told what the group has accepted.
         """
-        self._instance = instance
+        self._fenced = fenced
         self._done = done
         self._refusals: list[KafkaError] = []
         self.unanswered = 0
@@ -75,7 +76,7 @@ class GroupCommits:
         refusals, self._refusals = self._refusals, []
         for refusal in refusals:
             if refusal.code() == KafkaError.FENCED_INSTANCE_ID:
-                raise terms.fenced("group instance", self._instance)
+                raise self._fenced()
             raise DeliveryError(f"the group refused a commit: {describe(refusal)}")
 
     def commit(self, consumer: Consumer, offsets: Mapping[Partition, Committed]) -> None:

@@ -13,6 +13,7 @@ from confluent_kafka import cimpl
 
 from worker.settings import Settings
 from worker.transport.properties import allowed_properties
+from worker.transport.terms import client_id
 
 Role = Literal["C", "P"]
 """As in the table: consumer or producer."""
@@ -39,6 +40,7 @@ def client_properties(settings: Settings) -> ClientProperties:
     connection: dict[str, Any] = {
         "bootstrap.servers": settings.bootstrap_servers,
         "security.protocol": settings.security_protocol,
+        "client.id": client_id(),
     }
     if settings.sasl_password is not None:
         connection |= {

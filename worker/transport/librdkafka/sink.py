@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from worker.errors import DeliveryError
+from worker.errors import DeliveryError, FencedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
@@ -38,6 +38,7 @@ class LibrdkafkaSink(ProducingSink):
         group: Callable[[], Any],
         transaction_timeout_seconds: float,
         deadline_seconds: float,
+        fenced: Callable[[str, str], FencedError] = terms.fenced,
     ) -> None:
         """
         Args:
@@ -46,12 +47,14 @@ class LibrdkafkaSink(ProducingSink):
             group: gives the consumer's current membership.
             transaction_timeout_seconds: an abandoned transaction blocks readers for this long, and then up to 10 s.
             deadline_seconds: bound on one delivery, all its steps together.
+            fenced: makes the error to raise when another producer took over the transactional id.
 
         Raises:
             BrokerUnreachableError: no broker answered.
         """
         self._transactional_id = transactional_id
         self._group = group
+        self._fenced = fenced
         self._transaction_timeout_seconds = transaction_timeout_seconds
         super().__init__(client, deadline_seconds=deadline_seconds)
 
@@ -115,4 +118,4 @@ class LibrdkafkaSink(ProducingSink):
         """Raises `FencedError` if that is what `error` says, after the producer was ended."""
         if code_of(error) in FENCED:
             self._end()
-            raise terms.fenced("transactional id", self._transactional_id) from error
+            raise self._fenced("transactional id", self._transactional_id) from error

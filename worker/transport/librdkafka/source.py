@@ -12,6 +12,7 @@ from worker.errors import (
     BrokerUnreachableError,
     DecodeError,
     DeliveryError,
+    FencedError,
     LimelightError,
     RecordError,
     TransportError,
@@ -27,6 +28,7 @@ from worker.transport.librdkafka.client import connect, describe, log, transport
 from worker.transport.librdkafka.commits import GroupCommits
 from worker.transport.librdkafka.places import Places
 from worker.transport.librdkafka.properties import ClientProperties
+from worker.transport.membership import Membership
 from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, METADATA_SECONDS, OffsetGap, Start
 
 QUEUE_KILOBYTES = 8 * 1024
@@ -58,6 +60,7 @@ class LibrdkafkaSource:
         offset_gap: OffsetGap,
         session_timeout_seconds: float,
         ownership: Ownership,
+        membership: Membership,
     ) -> None:
         """
         Args:
@@ -69,18 +72,20 @@ class LibrdkafkaSource:
             offset_gap: what to do when the position is gone from the log.
             session_timeout_seconds: after this silence the group gives the partitions away.
             ownership: told which partitions come and go.
+            membership: of the same member.
 
         Raises:
             BrokerUnreachableError: no broker answered.
             TopicMissingError: the topic does not exist.
         """
         self._instance = instance
+        self.membership = membership
         self._offset_gap = offset_gap
         self._ownership = ownership
         self._closed = False
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
-        self._commits = GroupCommits(instance=instance, done=self._deferred.settle)
+        self._commits = GroupCommits(fenced=self._fenced, done=self._deferred.settle)
         self._not_granted: list[Partition] = []
         """What was assigned while a commit was waited for. It is ours from the next poll on: between two, nothing may
         go and come back unseen."""
@@ -223,8 +228,14 @@ class LibrdkafkaSource:
                 self._consumer.close()
             self._lookup.close()
 
+    def leave(self) -> None:
+        """Implements `worker.transport.connections.GroupSource`."""
+        self.close()
+        self.membership.remove()
+
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         partitions = _homes(assigned)
+        self.membership.member_id = self._consumer.memberid() or ""
         self._places.add(partitions)
         if self._commits.is_waiting:
             self._not_granted += partitions
@@ -295,9 +306,10 @@ class LibrdkafkaSource:
         self._places.restart(home, self._lookup.logged([home], lookup.FIRST)[home])
 
     def _failure(self, error: KafkaException | KafkaError) -> TransportError:
-        if FENCED in describe(error):
-            return terms.fenced("group instance", self._instance)
-        return transport_error("reading failed", error)
+        return self._fenced() if FENCED in describe(error) else transport_error("reading failed", error)
+
+    def _fenced(self) -> FencedError:
+        return self.membership.fenced("group instance", self._instance)
 
 
 def _homes(partitions: list[TopicPartition]) -> list[Partition]:

@@ -1,0 +1,101 @@
+"""Leaving for good, and saying who took over."""
+
+import os
+import socket
+from typing import Any
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
+
+from worker.errors import FencedError, TransportError
+from worker.transport.terms import client_id
+
+pytestmark = pytest.mark.kafka
+
+
+def members(group: Any) -> dict[str, str]:
+    """Static member id -> the client id of who has it."""
+    with KafkaAdminClient(bootstrap_servers=group.servers) as admin:
+        description = admin.describe_groups([group.name])[group.name]
+    return {member["group_instance_id"]: member["client_id"] for member in description["members"]}
+
+
+def test_a_member_that_leaves_is_gone_at_once_and_one_that_closes_stays(kafka_group: Any) -> None:
+    stays, leaves = kafka_group.join(instance="stays"), kafka_group.join(instance="leaves")
+    stays.poll()
+    while not leaves.ownership.joined:
+        stays.source.poll(max_records=1, timeout_seconds=0.1)
+        leaves.source.poll(max_records=1, timeout_seconds=0.1)
+    assert members(kafka_group).keys() == {"stays", "leaves"}
+
+    stays.source.close()
+    leaves.source.leave()
+
+    assert members(kafka_group).keys() == {"stays"}
+
+
+def test_the_partitions_of_a_member_that_left_move_to_the_others(kafka_group: Any) -> None:
+    stays, leaves = kafka_group.join(instance="stays"), kafka_group.join(instance="leaves")
+    while not (stays.source.assignment() and leaves.source.assignment()):
+        stays.source.poll(max_records=1, timeout_seconds=0.1)
+        leaves.source.poll(max_records=1, timeout_seconds=0.1)
+    kafka_group.fill(1, partition=0)
+    kafka_group.fill(1, partition=1)
+
+    leaves.source.leave()
+
+    stays.poll(at_least=2)
+    assert len(stays.source.assignment()) == 2
+
+
+def test_who_leaves_late_does_not_take_its_successor_along(kafka_group: Any) -> None:
+    first = kafka_group.join()
+    first.poll()
+    successor = kafka_group.join()
+    successor.poll()
+
+    with pytest.raises(TransportError):
+        first.source.leave()
+
+    assert members(kafka_group).keys() == {"one"}
+    successor.source.close()
+
+
+def test_a_member_that_never_joined_leaves_nobody(kafka_group: Any) -> None:
+    kafka_group.join().poll()
+
+    kafka_group.join().source.leave()
+
+    assert members(kafka_group).keys() == {"one"}
+
+
+def test_a_fenced_producer_names_who_took_over(kafka_group: Any) -> None:
+    """As a worker does that was suspended for longer than its session."""
+    first, second = kafka_group.join(), kafka_group.join(properties="client.id=the-other-one")
+    first.poll()
+    sink = first.open_sink()
+    with KafkaAdminClient(bootstrap_servers=kafka_group.servers) as admin:
+        admin.remove_group_members(kafka_group.name, [MemberToRemove(group_instance_id="one")])
+    second.poll()
+    second.open_sink()
+
+    with pytest.raises(FencedError, match=r"^the-other-one at 127\.0\.0\.1 took over the transactional id"):
+        sink.deliver([], {(kafka_group.topic, 0): 1})
+
+
+def test_a_producer_whose_successor_is_not_known_says_so(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.transport.kafka_python.membership.HOLDER_SECONDS", 0.3)
+    first = kafka_group.join()
+    first.poll()
+    sink = first.open_sink()
+    first.open_sink()
+
+    with pytest.raises(FencedError, match=r"^another process took over the transactional id"):
+        sink.deliver([], {(kafka_group.topic, 0): 1})
+
+
+def test_a_client_is_named_after_its_host_and_process_unless_the_user_names_it(kafka_group: Any) -> None:
+    kafka_group.join(instance="ours").poll()
+    assert members(kafka_group) == {"ours": f"limelight-{socket.gethostname()}-{os.getpid()}"}
+    assert client_id() == members(kafka_group)["ours"]
