@@ -23,6 +23,7 @@ METADATA_SECONDS = 2
 LINGER_MS = 20
 """Lets a slice fill few large batches; a flush does not wait for it."""
 BATCH_BYTES = 256 * 1024
+"""Smaller where a topic takes no records of this size: its limit holds for batches too."""
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Above any sensible topic limit: the broker judges the size of a record, not the client."""
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588

@@ -35,6 +35,7 @@ class ProducingSink:
         """
         self._client = client
         self._deadline_seconds = deadline_seconds
+        self._batch_bytes = BATCH_BYTES
         self._producer: KafkaProducer | None = self._build_producer()
 
     def partitions(self, topic: str) -> int:
@@ -49,7 +50,12 @@ class ProducingSink:
         except KafkaError as error:
             logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
             return DEFAULT_RECORD_LIMIT_BYTES
-        return int(found["topic"][topic]["max.message.bytes"]["value"])
+        limit = int(found["topic"][topic]["max.message.bytes"]["value"])
+        if limit < self._batch_bytes:
+            # The limit holds for a batch too: the client would have to split each one that the broker refuses.
+            self._batch_bytes = limit
+            self._end()
+        return limit
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
@@ -66,7 +72,7 @@ class ProducingSink:
             self._client,
             retry_backoff_ms=RETRY_BACKOFF_MS,
             linger_ms=LINGER_MS,
-            batch_size=BATCH_BYTES,
+            batch_size=self._batch_bytes,
             max_request_size=MAX_REQUEST_BYTES,
             max_block_ms=int(self._deadline_seconds * 1000),
             delivery_timeout_ms=int(self._deadline_seconds * 1000),

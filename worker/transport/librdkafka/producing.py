@@ -34,6 +34,7 @@ class ProducingSink:
         """
         self._client = client
         self._deadline_seconds = deadline_seconds
+        self._batch_bytes = BATCH_BYTES
         self._producer: Producer | None = None
         self._ready_producer()
 
@@ -44,10 +45,15 @@ class ProducingSink:
     def record_limit_bytes(self, topic: str) -> int:
         """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
         try:
-            return find_record_limit(self._client, topic)
+            limit = find_record_limit(self._client, topic)
         except KafkaException as error:
             logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
             return DEFAULT_RECORD_LIMIT_BYTES
+        if limit < self._batch_bytes:
+            # The limit holds for a batch too, and the library splits none: the broker would refuse it for ever.
+            self._batch_bytes = limit
+            self._end()
+        return limit
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
@@ -64,7 +70,7 @@ class ProducingSink:
             "message.timeout.ms": int(self._deadline_seconds * 1000),
             "retry.backoff.ms": RETRY_BACKOFF_MS,
             "linger.ms": LINGER_MS,
-            "batch.size": BATCH_BYTES,
+            "batch.size": self._batch_bytes,
             "message.max.bytes": MAX_REQUEST_BYTES,
             **NO_LIMIT,
         }
