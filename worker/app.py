@@ -152,15 +152,20 @@ class StreamWorker:
                 committed=reporter.slice_committed,
             )
             self._readiness.transactions_initialised = True
-            cautious = opened.enter_context(
-                closing(CautiousAnswering(answerer.answer, partial(build_answering_in_child, settings)))
+            attempts = Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records)
+            cautious = CautiousAnswering(
+                answerer.answer,
+                partial(build_answering_in_child, settings),
+                progressed=self._heartbeat.beat,
+                found=attempts.acquit,
             )
+            opened.enter_context(closing(cautious))
             pipeline = Pipeline(
                 source,
                 cautious.answer,
                 delivery,
                 self._ownership,
-                attempts=Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records),
+                attempts=attempts,
                 breaker=CircuitBreaker(prove, changed=self._model_changed),
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,

@@ -17,9 +17,6 @@ from worker.ports import Committed, Partition, Record, Source
 DEATHS = 2
 """One death may be anybody's; a second one at the same offset is a pattern."""
 
-SUSPECTS_TOGETHER = 8
-"""Suspects in a slice: even if every one hangs, the slice ends before /livez calls the worker stalled."""
-
 _NOTE = re.compile(r"attempts=(\d{1,9})")
 
 log = structlog.get_logger("worker")
@@ -35,7 +32,7 @@ _NOBODY = _Suspects(until=0, attempts=1)
 
 
 class Attempts:
-    """Counts the workers that began where this one begins. Used on the reading thread."""
+    """Counts the workers that began where this one begins. Used on the reading thread, but for `acquit`."""
 
     def __init__(self, source: Source, *, reach_records: int) -> None:
         """
@@ -85,6 +82,10 @@ class Attempts:
     def is_suspect(self, record: Record) -> bool:
         """True if workers died where `record` may have been under way."""
         return record.offset < self._suspects.get(record.home, _NOBODY).until
+
+    def acquit(self) -> None:
+        """The killer was found: that explains the deaths, and nobody is a suspect any more."""
+        self._suspects.clear()
 
     def count(self, record: Record) -> int:
         """How many workers began where a suspect stands, this one included."""

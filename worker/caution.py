@@ -8,11 +8,13 @@
            <─────────── pipe ───── answer
            <── end of the pipe ─── died, or was ended after HANG_SECONDS: once more in a new child, then a dead letter
 
-The child loads the model for itself, ignores the terminal's signals and ends with the pipe: it cannot outlive us.
+The child loads the model for itself, ignores the terminal's signals and ends with the pipe: it cannot outlive us. It
+is kept for some seconds after the last suspect, because a worker that died usually left several partitions of them.
 """
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
@@ -32,21 +34,36 @@ HANG_SECONDS = 5.0
 TRIES = 2
 """The child may have been killed for another reason, such as memory that somebody else took."""
 
+KEEP_SECONDS = 10.0
+"""Starting a child costs half a second of both cores."""
+
 log = structlog.get_logger("worker")
 
 
 class CautiousAnswering:
     """Answers records in this process, and suspects in a child."""
 
-    def __init__(self, answer: Answering, build: Callable[[], Answering]) -> None:
+    def __init__(
+        self,
+        answer: Answering,
+        build: Callable[[], Answering],
+        *,
+        progressed: Callable[[], None],
+        found: Callable[[], None],
+    ) -> None:
         """
         Args:
             answer: answers in this process.
             build: builds the same in the child; it is pickled.
+            progressed: called for every suspect: a slice of them takes long, but does not hang.
+            found: called when a record was found to kill.
         """
         self._answer = answer
         self._build = build
+        self._progressed = progressed
+        self._found = found
         self._child: _Child | None = None
+        self._last_suspect_seconds = 0.0
 
     def answer(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
         """Answers every record, alone in the child if it is `suspect`.
@@ -55,8 +72,11 @@ class CautiousAnswering:
             ScoringError: the model failed; no record is to blame.
         """
         if suspect:
-            return [self._answer_alone(record) for record in records]
-        self.close()
+            answers = [self._answer_alone(record) for record in records]
+            self._last_suspect_seconds = time.monotonic()
+            return answers
+        if self._child is not None and time.monotonic() - self._last_suspect_seconds > KEEP_SECONDS:
+            self.close()
         return self._answer(records)
 
     def close(self) -> None:
@@ -67,6 +87,7 @@ class CautiousAnswering:
 
     def _answer_alone(self, record: Record) -> Answer:
         reason = ""
+        self._progressed()
         for _ in range(TRIES):
             if self._child is None:
                 self._child = _Child(self._build)
@@ -75,6 +96,7 @@ class CautiousAnswering:
             except _ChildEndedError as error:
                 reason = str(error)
                 self.close()
+        self._found()
         log.error("a record kills the process that scores it", position=str(record.position), reason=reason)
         return UnscorableError(f"the record kills the process that scores it: {reason}.")
 

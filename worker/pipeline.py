@@ -24,7 +24,7 @@ from itertools import compress, groupby
 from typing import NamedTuple, Protocol
 
 from worker.answering import Answer, Timer
-from worker.attempts import SUSPECTS_TOGETHER, Attempts
+from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
 from worker.errors import LimelightError, RecordError, ScoringError
 from worker.ownership import Epochs, Ownership
@@ -276,13 +276,10 @@ class Pipeline:
             return self._changed.wait_for(has_room, timeout_seconds)
 
     def _cut(self, records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], bool]]:
-        """Suspects go into slices of their own, which are small."""
+        """Suspects go into slices of their own."""
         for suspect, run in groupby(records, key=self._attempts.is_suspect):
-            together = list(run)
-            most = SUSPECTS_TOGETHER if suspect else len(together)
-            for start in range(0, len(together), most):
-                for part in cut(together[start : start + most], max_bytes=self._slice_bytes):
-                    yield part, suspect
+            for part in cut(list(run), max_bytes=self._slice_bytes):
+                yield part, suspect
 
     def _queue(self, records: Sequence[Record], *, suspect: bool) -> int:
         epochs = self._ownership.epochs({record.home for record in records})

@@ -47,6 +47,14 @@ def test_records_are_suspects_after_so_many_deaths_as_far_as_a_worker_may_have_r
     assert lives[-1].attempts.count(lives[-1].records[0]) == DEATHS + 1
 
 
+def test_nobody_is_a_suspect_once_the_killer_was_found(broker: MemoryBroker) -> None:
+    life = [Life(broker) for _ in range(DEATHS + 1)][-1]
+
+    life.attempts.acquit()
+
+    assert not any(map(life.attempts.is_suspect, broker.logs[HOME]))
+
+
 def test_who_gets_past_the_offset_clears_the_note(broker: MemoryBroker) -> None:
     for _ in range(DEATHS):
         Life(broker)

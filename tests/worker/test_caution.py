@@ -50,6 +50,10 @@ def answer_here(asked: Sequence[Record]) -> list[Answer]:
     return [b"here"] * len(asked)
 
 
+def build_cautious(build: Callable[[], Any], *, found: Callable[[], None] = lambda: None) -> CautiousAnswering:
+    return CautiousAnswering(answer_here, build, progressed=lambda: None, found=found)
+
+
 @pytest.fixture
 def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "deadly.py").write_text(DEADLY)
@@ -62,7 +66,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def cautious(deadly: Any) -> Iterator[CautiousAnswering]:
-    with closing(CautiousAnswering(answer_here, deadly.build)) as opened:
+    with closing(build_cautious(deadly.build)) as opened:
         yield opened
     assert multiprocessing.active_children() == []
 
@@ -75,11 +79,27 @@ def test_suspects_are_answered_by_one_child_and_in_order(cautious: CautiousAnswe
     assert [int(child)] == [process.pid for process in multiprocessing.active_children()]
 
 
-def test_others_are_answered_here_and_end_the_child(cautious: CautiousAnswering) -> None:
+def test_others_are_answered_here_and_end_the_child_when_it_was_idle_for_long(
+    cautious: CautiousAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cautious.answer(records(b"a"), suspect=True)
-
     assert cautious.answer(records(b"a", b"b"), suspect=False) == [b"here", b"here"]
+    assert len(multiprocessing.active_children()) == 1
+
+    monkeypatch.setattr("worker.caution.KEEP_SECONDS", 0)
+    cautious.answer(records(b"a"), suspect=False)
     assert multiprocessing.active_children() == []
+
+
+def test_finding_the_killer_is_told_and_so_is_every_step(deadly: Any) -> None:
+    told: list[str] = []
+    cautious = CautiousAnswering(
+        answer_here, deadly.build, progressed=lambda: told.append("step"), found=lambda: told.append("found")
+    )
+    with closing(cautious):
+        cautious.answer(records(b"a", b"kill", b"b"), suspect=True)
+
+    assert told == ["step", "step", "found", "step"]
 
 
 @pytest.mark.parametrize(("value", "reason"), [(b"kill", "died of SIGKILL"), (b"exit", "ended with status 3")])
@@ -114,6 +134,6 @@ def test_a_refusal_comes_back_as_it_is(cautious: CautiousAnswering) -> None:
 @pytest.mark.parametrize(("builder", "values"), [("build", [b"model"]), ("build_nothing", [b"a"])])
 def test_a_model_that_fails_in_the_child_blames_no_record(deadly: Any, builder: str, values: list[bytes]) -> None:
     build: Callable[[], Any] = getattr(deadly, builder)
-    with closing(CautiousAnswering(answer_here, build)) as cautious, pytest.raises(ScoringError, match="model"):
+    with closing(build_cautious(build)) as cautious, pytest.raises(ScoringError, match="model"):
         cautious.answer(records(*values), suspect=True)
     assert multiprocessing.active_children() == []
