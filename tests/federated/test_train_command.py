@@ -1,8 +1,6 @@
 """`python -m federated train`, typed as a user types it."""
 
 import contextlib
-import csv
-import json
 import signal
 import subprocess
 import time
@@ -14,8 +12,6 @@ import msgspec
 import pytest
 import tensorflow as tf
 
-from worker.bundle import decode_vocabulary
-from worker.features import TextEncoder, pad
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.train
@@ -23,30 +19,6 @@ pytestmark = pytest.mark.train
 DEADLINE_SECONDS = 120.0
 LISTENING = "0A"
 """State of a socket in /proc/net/tcp."""
-
-SENTENCES = {
-    "好评": [
-        "味道很好，下次还会再来",
-        "菜很新鲜，分量也足",
-        "送得很快，汤还是热的",
-        "服务员很热情，环境干净",
-        "米饭香，豆腐嫩，很满意",
-        "包装结实，一点没洒",
-        "价格实在，全家都喜欢",
-        "面条有嚼劲，好吃",
-    ],
-    "差评": [
-        "等了两个小时，菜都凉了",
-        "太咸了，根本吃不下",
-        "少送了一份，电话也打不通",
-        "肉不新鲜，有股怪味",
-        "汤洒了一半，很失望",
-        "米饭是硬的，不会再点",
-        "态度差，还多收了钱",
-        "油太多，吃完不舒服",
-    ],
-}
-"""Written for this test."""
 
 
 def test_the_figures_say_what_the_run_did(trained):
@@ -89,36 +61,6 @@ def test_tensorboard_shows_the_same(trained):
     losses = [(record.round, pytest.approx(record.train["loss"])) for record in records]
     assert shown["train/loss"] == losses
     assert shown["heldout/accuracy"] == [(3, pytest.approx(trained.figures["heldout_accuracy"]))]
-
-
-def test_the_small_classifier_of_the_article_fits_a_handful_of_chinese_sentences(tmp_path, train_command):
-    """Embedding -> SimpleRNN -> softmax; the sentences belong to three clients, named in the file."""
-    rows = [(text, label) for label, texts in SENTENCES.items() for text in texts]
-    with (tmp_path / "sentences.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([("句子", "评价", "店"), *((*row, f"{i % 3}号店") for i, row in enumerate(rows))])
-    out, figures = tmp_path / "model", tmp_path / "figures.json"
-    source = [
-        "--data",
-        tmp_path / "sentences.csv",
-        "--text-field",
-        "句子",
-        "--label-field",
-        "评价",
-        "--client-field",
-        "店",
-    ]
-    command = train_command("--preset", "example", "--out", out, "--json", figures, *source, small=False)
-    subprocess.run(command, check=True, capture_output=True)
-
-    assert json.loads(figures.read_text())["clients"] == 3
-    card = json.loads((out / "assets.extra" / "model.json").read_text())
-    heldout = {json.loads(line)["text"] for line in (out / "assets.extra" / "reference.jsonl").read_text().splitlines()}
-    learned = [row for row in rows if row[0] not in heldout]
-    encoder = TextEncoder(decode_vocabulary((out / "assets.extra" / "vocabulary.txt").read_bytes()), max_tokens=32)
-    token_ids = pad([encoder.encode(text).ids for text, _ in learned])
-    model = tf.saved_model.load(str(out))
-    answers = model.signatures["serving_default"](token_ids=tf.constant(token_ids))["probabilities"].numpy()
-    assert [card["labels"][index] for index in answers.argmax(axis=1)] == [label for _, label in learned]
 
 
 def test_training_that_diverges_writes_no_model(tmp_path, train_command):
