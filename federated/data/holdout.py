@@ -39,8 +39,8 @@ def hold_out(labels: Sequence[str], *, fraction: float, seed: int) -> Holdout:
         owed = min(owed - count, 0.5)
     if not chosen:
         raise DataError(
-            f"a held-out fraction of {fraction} of {len(labels)} examples leaves nothing to judge by. "
-            "Give more examples, or a larger fraction."
+            f"a held-out fraction of {fraction} of {len(labels)} examples leaves nothing to judge by: "
+            "a label's last example is needed for training. Give more examples of each label, or a larger fraction."
         )
     kept = set(chosen)
     return Holdout(

@@ -27,8 +27,10 @@ def read_examples(path: Path, *, text_field: str, label_field: str, client_field
         client_field: column that names the example's owner.
 
     Raises:
-        DataError: the file or one of its rows cannot be used; the message says which.
+        DataError: the file or one of its rows cannot be used, and the message says which; or text and label are one.
     """
+    if text_field == label_field:
+        raise DataError(f"{path}: {text_field!r} cannot be both the text and its label. Name two columns.")
     fields = [text_field, label_field] + ([client_field] if client_field else [])
     examples = []
     for place, row in read_rows(path):

@@ -78,10 +78,10 @@ def test_blank_lines_are_no_rows(tmp_path):
 
 
 def test_planted_spans_are_kept_with_their_text(tmp_path):
-    line = {"text": "not on", "label": "x", "planted": [[0, 3]]}
+    line = {"text": "not on", "subject": "lamp", "label": "x", "planted": [[0, 3]]}
     path = write(tmp_path / "a.jsonl", json.dumps(line))
     assert read_examples(path, text_field="text", label_field="label")[0].planted == [(0, 3)]
-    assert read_examples(path, text_field="label", label_field="label")[0].planted is UNSET
+    assert read_examples(path, text_field="subject", label_field="label")[0].planted is UNSET
 
 
 def test_planted_that_is_no_list_of_spans_is_refused(tmp_path):
@@ -192,6 +192,12 @@ def test_a_parquet_column_that_python_cannot_hold(tmp_path, column):
     table = pyarrow.table({"review": ["good"], "stars": ["1"], "other": column})
     parquet.write_table(table, tmp_path / "a.parquet")
     assert "is damaged after row 0" in refusal(tmp_path / "a.parquet")
+
+
+def test_a_text_cannot_be_its_own_label(tmp_path):
+    path = write(tmp_path / "a.csv", CSV)
+    with pytest.raises(DataError, match="'stars' cannot be both the text and its label"):
+        read_examples(path, text_field="stars", label_field="stars")
 
 
 def test_a_text_without_a_visible_character(tmp_path):
