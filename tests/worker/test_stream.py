@@ -34,6 +34,7 @@ from worker.shortening import STRONGEST
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions as kafka_transactions
+from worker.transport.kafka_python.appending import append
 from worker.transport.kafka_python.header_names import HeaderName
 from worker.transport.librdkafka import transactions as librdkafka_transactions
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
@@ -120,12 +121,9 @@ class KafkaStream:
     def append(
         self, partition: int, value: bytes | None, *, key: bytes | None = None, headers: Headers | None = None
     ) -> Position:
-        # Below `send`, which refuses a record with neither key nor value: see kafka_transactions.send_all.
         topic = self.name(EVENTS)
         self._producer.partitions_for(topic)
-        future, *_ = self._producer._accumulator.append(
-            TopicPartition(topic, partition), 1_700_000_000_000, key, value, kafka_transactions._Headers(headers or [])
-        )
+        future = append(self._producer, Output(topic, partition, key, value, headers or [], 1_700_000_000_000))
         self._producer.flush()
         return Position(topic, partition, future.get().offset)
 

@@ -5,13 +5,13 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import Any
 
-from kafka import KafkaProducer, TopicPartition
-from kafka.producer.future import FutureRecordMetadata
+from kafka import KafkaProducer
 
 from deploy.local.demo.records import Outgoing
 from worker.errors import TransportError
+from worker.ports import Output
+from worker.transport.kafka_python.appending import append
 from worker.transport.kafka_python.client import connect, describe
 from worker.transport.kafka_python.transactions import end_producer
 
@@ -21,13 +21,6 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 TICK_SECONDS = 0.01
 """Records that are due within a tick go out together: a request for each would cost the machine more than they do."""
 CONFIRM_SECONDS = 30
-
-
-class _Headers(list[tuple[str, bytes | None]]):
-    """Headers whose total size is not computed: the client fails on a null value there, and nowhere else."""
-
-    def __bool__(self) -> bool:
-        return False
 
 
 class Feeder:
@@ -78,8 +71,8 @@ class Feeder:
                 return
             self._check()
             number = next(turns) if record.key is None else zlib.crc32(record.key)
-            future = append(producer, TopicPartition(self._topic, number % self._partitions), record)
-            future.add_errback(self._note)
+            output = Output(self._topic, number % self._partitions, *record, timestamp_ms=int(time.time() * 1000))
+            append(producer, output).add_errback(self._note)
             self.sent += 1
 
     def _note(self, failure: Exception) -> None:
@@ -104,19 +97,3 @@ class Pace:
             if stop.wait(max(ahead_seconds, TICK_SECONDS)):
                 return True
         return stop.is_set()
-
-
-def append(producer: KafkaProducer, partition: TopicPartition, record: Outgoing) -> FutureRecordMetadata:
-    """Queues `record` with the present time.
-
-    Below `KafkaProducer.send`, which refuses what Kafka allows and producers in other languages send: neither key nor
-    value, and headers without a value.
-    """
-    now_ms = int(time.time() * 1000)
-    appended: tuple[Any, ...] = producer._accumulator.append(
-        partition, now_ms, record.key, record.value, _Headers(record.headers)
-    )
-    future, batch_is_full, is_new_batch, _ = appended
-    if batch_is_full or is_new_batch:
-        producer._sender.wakeup()
-    return future

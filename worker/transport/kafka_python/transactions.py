@@ -21,13 +21,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker.ports import Output
 from worker.transport.deadline import Deadline
-
-
-class _Headers(list[tuple[str, bytes | None]]):
-    """Headers whose total size is not computed: the client fails on a null value there, and nowhere else."""
-
-    def __bool__(self) -> bool:
-        return False
+from worker.transport.kafka_python.appending import append
 
 
 def tolerate_refused_coordinator(producer: KafkaProducer) -> None:
@@ -47,36 +41,22 @@ def tolerate_refused_coordinator(producer: KafkaProducer) -> None:
 def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadline) -> None:
     """Sends `outputs`, in the open transaction if there is to be one, and waits until every one is confirmed.
 
-    Appends below `KafkaProducer.send`, which refuses records that Kafka allows and a dead letter must carry: neither
-    key nor value, or a header without a value.
-
     Raises:
         KafkaError: at least one was not confirmed. A transaction must be aborted.
     """
-    transaction, accumulator, sender = producer._transaction_manager, producer._accumulator, producer._sender
     for topic in {output.topic for output in outputs}:
         # A topic that the producer has not heard of would wait in the accumulator until it expires.
         producer.partitions_for(topic)
-    futures = []
-    for output in outputs:
-        partition = TopicPartition(output.topic, output.partition)
-        if transaction.is_transactional():
-            transaction.maybe_add_partition_to_transaction(partition)
-        future, batch_is_full, is_new_batch, _ = accumulator.append(
-            partition, output.timestamp_ms, output.key, output.value, _Headers(output.headers)
-        )
-        futures.append(future)
-        if batch_is_full or is_new_batch:
-            sender.wakeup()
+    futures = [append(producer, output) for output in outputs]
     # Not `KafkaProducer.flush`: it gives up on a batch that the client has to split for a topic of small records, and
     # waits the whole timeout for each batch.
-    accumulator.begin_flush()
-    sender.wakeup()
+    producer._accumulator.begin_flush()
+    producer._sender.wakeup()
     try:
         for future in futures:
             future.get(timeout=deadline.remaining_seconds())
     finally:
-        accumulator._flushes_in_progress.decrement()
+        producer._accumulator._flushes_in_progress.decrement()
 
 
 def send_offsets(
