@@ -106,11 +106,20 @@ def test_what_exists_is_never_altered(place: Place) -> None:
     assert place.levels()[place.topics["OUTPUT"]] == "warning"
 
 
-def test_an_order_that_the_cluster_refuses_is_one_line(place: Place) -> None:
-    status, lines = place.run("create", "--replication-factor", "2")
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        (["--replication-factor", "2"], "Unable to replicate the partition 2 time(s): "),
+        (["--partitions", "100000"], "Excessively large number of partitions per request."),
+    ],
+)
+def test_an_order_that_the_cluster_refuses_is_one_line_in_its_own_words(
+    place: Place, order: list[str], reason: str
+) -> None:
+    status, lines = place.run("create", *order)
     assert status == 1
-    assert lines[-1].startswith(f"error: topic '{place.topics['INPUT']}' cannot be created: ")
-    assert "InvalidReplicationFactor" in lines[-1]
+    assert lines[-1].startswith(f"error: topic '{place.topics['INPUT']}' cannot be created: {reason}")
+    assert "Request" not in lines[-1]
 
 
 def test_nobody_there_is_one_line(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

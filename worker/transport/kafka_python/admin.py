@@ -25,9 +25,11 @@ from kafka.errors import (
     TransactionalIdAuthorizationFailedError,
     TransactionalIdNotFoundError,
     UnknownTopicOrPartitionError,
+    for_code,
 )
 from kafka.structs import OffsetAndMetadata
 
+from worker.errors import TransportError
 from worker.ports import Offsets, Partition
 from worker.topics.facts import Absence, Access, TopicFacts
 from worker.topics.plan import NewTopic
@@ -89,12 +91,15 @@ class KafkaAdmin:
                 "configs": dict(topic.configs),
             }
         }
-        try:
-            self._admin.create_topics(request, wait_for_metadata=True)
-        except TopicAlreadyExistsError:
+        what = f"topic {topic.name!r} cannot be created"
+        answer = self._ask(what, lambda: self._admin.create_topics(request, raise_errors=False))
+        # Not the client's own error, which would show the whole request and the whole response.
+        [result] = answer["topics"]
+        if result["error_code"] == TopicAlreadyExistsError.errno:
             return False
-        except KafkaError as error:
-            raise transport_error(f"topic {topic.name!r} cannot be created", error) from error
+        if result["error_code"]:
+            raise TransportError(f"{what}: {result['error_message'] or for_code(result['error_code']).__name__}")
+        self._ask(what, lambda: self._admin.wait_for_topics([topic.name]))
         return True
 
     def committed(self, group_id: str) -> dict[Partition, tuple[int, str]]:
