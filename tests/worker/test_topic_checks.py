@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from worker.delivery import encoded_bytes, point_to
+from worker.errors import ValidationError
+from worker.messages import DeadLetter, Position
+from worker.ports import Output, Record
 from worker.settings import Settings
-from worker.topics.checks import check_cluster
+from worker.topics.checks import POINTER_BYTES, check_cluster
 from worker.topics.facts import Absence, Access, ClusterFacts, Identities, TopicFacts
 from worker.topics.findings import Finding
 from worker.topics.plan import ANSWER_HEADROOM_BYTES, EVENT_BYTES, plan_topics
@@ -112,6 +116,25 @@ def test_the_wanted_limit_follows_the_inputs() -> None:
     found = problems(look(change(INPUT, max_message_bytes="5000000")))
     assert [finding.subject for finding in found] == [OUTPUT, LETTERS]
     assert all(finding.command and finding.command.endswith("max.message.bytes=5065536") for finding in found)
+
+
+def test_dead_letters_that_cannot_even_be_pointers_are_an_error() -> None:
+    [finding] = problems(look(change(LETTERS, max_message_bytes="4095")))
+    assert (finding.level, finding.subject) == ("error", LETTERS)
+    assert finding.command is not None
+    assert finding.command.endswith("max.message.bytes=1114124")
+    hidden = {INPUT: GOOD[INPUT]._replace(configs=None), **change(LETTERS, max_message_bytes="4095")}
+    assert [(finding.level, finding.subject) for finding in problems(look(hidden))] == [
+        ("unknown", INPUT),
+        ("error", LETTERS),
+    ]
+
+
+def test_the_largest_pointer_fits_into_what_is_demanded_for_it() -> None:
+    source = Position("t" * 249, 2**31 - 1, 2**63 - 1)
+    reason = DeadLetter.of(source, ValidationError("\U0001f600" * 1000), "g" * 249, attempts=10**9).to_headers()
+    pointer = point_to(Record("t", 0, 0, 0, None, b"x" * (1 << 20), []))
+    assert encoded_bytes(Output("dlq", 0, None, None, [*reason, *pointer], 0)) <= POINTER_BYTES
 
 
 def test_without_sight_of_the_inputs_limit_no_limit_is_judged() -> None:

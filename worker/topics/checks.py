@@ -13,9 +13,13 @@ ANSWERS = (Role.OUTPUT, Role.DEAD_LETTERS)
 """Roles of the topics that hold one record for each of the input."""
 TOO_SMALL = {
     Role.OUTPUT: "a prediction repeats the event's tokens and passthrough, with a place and a weight for each token: "
-    "that of an event at the input's limit does not fit",
-    Role.DEAD_LETTERS: "a refused record at the input's limit does not fit together with its reason",
+    "that of an event at the input's limit is cut to its largest weights, or refused",
+    Role.DEAD_LETTERS: "a refused record at the input's limit does not fit together with its reason: only a pointer to "
+    "it is kept, which is worth as much as the input's retention",
 }
+POINTER_BYTES = 4096
+"""The largest dead letter that is only a pointer, with names and a reason as long as they may be. Where not even that
+fits, the first refused record stops its partition."""
 
 
 def check_cluster(settings: Settings, cluster: ClusterFacts, identities: Identities) -> Iterator[Finding]:
@@ -106,9 +110,12 @@ class _Check:
             yield Finding("warning", topic, message, self._tools.set_config(topic, "cleanup.policy", "delete"))
 
     def _size(self, role: Role, topic: str, limit_bytes: int) -> Iterator[Finding]:
-        if not isinstance(self._input, TopicFacts) or self._input.configs is None:
-            return
-        wanted_bytes = int(self._input.configs["max.message.bytes"]) + ANSWER_HEADROOM_BYTES
-        if limit_bytes < wanted_bytes:
-            command = self._tools.set_config(topic, "max.message.bytes", str(wanted_bytes))
+        wanted_bytes = POINTER_BYTES if role is Role.DEAD_LETTERS else 0
+        if isinstance(self._input, TopicFacts) and self._input.configs is not None:
+            wanted_bytes = int(self._input.configs["max.message.bytes"]) + ANSWER_HEADROOM_BYTES
+        command = self._tools.set_config(topic, "max.message.bytes", str(wanted_bytes))
+        if role is Role.DEAD_LETTERS and limit_bytes < POINTER_BYTES:
+            message = "not even a pointer to a refused record fits: the first one would stop the worker"
+            yield Finding("error", topic, f"records up to {limit_bytes} bytes: {message}", command)
+        elif limit_bytes < wanted_bytes:
             yield Finding("warning", topic, f"records up to {limit_bytes} bytes: {TOO_SMALL[role]}", command)
