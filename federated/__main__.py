@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LimelightError as error:
         # What TensorFlow says inside a message can run over several lines.
         return _fail(str(error))
+    except MemoryError:
+        return _fail("there is not enough memory. Give fewer records or clients, or make data.max_tokens smaller.")
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:

@@ -71,7 +71,10 @@ def _build_context(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> 
     def build_executor(cardinalities: Any) -> tff.framework.RemoteExecutor:
         # TFF retries for ever what fails by connection; a dead worker has to end that.
         if worker.poll() is not None:
-            raise EngineError(f"TensorFlow Federated's worker process ended with status {worker.returncode}.")
+            raise EngineError(
+                f"TensorFlow Federated's worker process ended with status {worker.returncode}. If that is 137, the "
+                "system killed it, mostly for lack of memory: lower training.clients_per_round or the model's sizes."
+            )
         executor = tff.framework.RemoteExecutor(stub)
         executor.set_cardinalities({tff.CLIENTS: 0, **cardinalities})
         return executor

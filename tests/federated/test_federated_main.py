@@ -1,5 +1,6 @@
 """The dispatcher imports no more than the chosen command needs."""
 
+import shlex
 import subprocess
 import sys
 
@@ -44,3 +45,19 @@ def test_wrong_usage(words, capsys):
         main(words)
     assert caught.value.code == 2
     assert "usage:" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_one_line(tmp_path):
+    # 8,000 x 10,000 x 4 bytes of token ids.
+    options = ["--preset", "demo", "--set", "data.max_tokens=10000", "--out", str(tmp_path / "model")]
+    program = [sys.executable, "-m", "federated", "train", *options]
+    finished = subprocess.run(
+        ["bash", "-c", f"ulimit -v 300000; OPENBLAS_NUM_THREADS=1 exec {shlex.join(program)}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: there is not enough memory.")
+    assert finished.stderr.count("\n") == 1
