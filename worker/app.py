@@ -20,6 +20,7 @@ from worker.bundle import Bundle, load_bundle
 from worker.caution import Answering, CautiousAnswering
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
+from worker.errors import TransportError
 from worker.features import require_tokenizer
 from worker.files import write_file
 from worker.golden import check_golden_records
@@ -104,11 +105,12 @@ class StreamWorker:
         self._readiness = Readiness()
         self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
         self._ownership = Ownership()
-        self._stopping = False
+        self._stop_signal: int | None = None
+        self._is_departure = False
         self._start_times: dict[str, float] = {}
 
     def run(self) -> None:
-        """Runs until SIGTERM or SIGINT, then finishes the slice at hand and leaves.
+        """Runs until SIGTERM or SIGINT, then finishes the slice at hand and leaves. A second one ends it at once.
 
         Raises:
             LimelightError: the worker cannot start, or cannot go on.
@@ -134,9 +136,8 @@ class StreamWorker:
             self._mark("model_ready_seconds")
 
             instance = opened.enter_context(closing(Instance(settings.group_id, settings.instance_id)))
-            source = opened.enter_context(
-                closing(connections.open_source(instance=instance.name, ownership=self._ownership))
-            )
+            source = connections.open_source(instance=instance.name, ownership=self._ownership)
+            opened.callback(self._part_from, source)
             sink = opened.enter_context(
                 closing(connections.open_sink(transactional_id=instance.transactional_id, source=source))
             )
@@ -178,11 +179,12 @@ class StreamWorker:
             self._loop(pipeline, reporter, health.port)
             if not pipeline.drain(timeout_seconds=settings.drain_seconds):
                 log.warning("not drained in time: what is under way will be read again", limit=settings.drain_seconds)
+            self._is_departure = settings.leave_on_stop or self._stop_signal != signal.SIGTERM
         log.info("stopped")
 
     def _loop(self, pipeline: Pipeline, reporter: Reporter, health_port: int) -> None:
         finished = -1
-        while not self._stopping and not pipeline.is_finished:
+        while self._stop_signal is None and not pipeline.is_finished:
             if pipeline.is_idle or pipeline.finished != finished:
                 # Not merely for a turn of this loop: a scoring that hangs must be seen, too.
                 self._heartbeat.beat()
@@ -222,11 +224,24 @@ class StreamWorker:
             write_file(self._ready_file, msgspec.json.encode(facts))
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
-        # A flag, not an Event: its lock may be held by the very code that the signal interrupts.
-        self._stopping = True
+        if self._stop_signal is not None:
+            # Asked twice. Like a crash: what is not committed will be read again.
+            os._exit(128 + number)
+        # A number, not an Event: its lock may be held by the very code that the signal interrupts.
+        self._stop_signal = number
         timer = threading.Timer(self._settings.drain_seconds + LEAVE_SECONDS, self._leave_at_once)
         timer.daemon = True
         timer.start()
+
+    def _part_from(self, source: GroupSource) -> None:
+        """Closes the source: for good after Ctrl-C and at the end of a backfill, until a restart after SIGTERM."""
+        if not self._is_departure:
+            source.close()
+            return
+        try:
+            source.leave()
+        except TransportError as error:
+            log.warning("still a member of the group until its session times out", reason=str(error))
 
     def _leave_at_once(self) -> None:
         """The last resort against a client that does not return. What is not committed will be read again."""

@@ -188,7 +188,10 @@ class Settings(BaseSettings):
     session_timeout_seconds: Seconds = 6
     """After this long without a heartbeat the group gives the worker's partitions to others."""
     drain_seconds: Seconds = 20
-    """How long the worker may finish what it has read after SIGTERM."""
+    """How long the worker may finish what it has read after SIGTERM. A second signal ends it at once."""
+    leave_on_stop: bool = False
+    """Whether SIGTERM means that this worker will not come back, as when fewer are wanted: its partitions go to others
+    at once. Otherwise they wait for its restart, until the session times out. Ctrl-C always means it."""
 
     health_host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
     """Address that /livez, /readyz and /metrics listen on."""

@@ -56,6 +56,7 @@ class ChildProcess:
         self.name = name
         self.output = output
         self._grace_seconds = grace_seconds
+        self._is_asked = False
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *map(str, command)]
         with output.open("ab") as sink:
             self._output_start = sink.tell()
@@ -98,8 +99,10 @@ class ChildProcess:
         return status
 
     def terminate(self) -> None:
-        """Asks it to end, and does not wait."""
-        self._process.terminate()
+        """Asks it to end, and does not wait. Asks once: a second request would be an order to end at once."""
+        if not self._is_asked:
+            self._is_asked = True
+            self._process.terminate()
 
     def kill(self) -> None:
         """Ends it and what it started at once, with SIGKILL, and waits until it is gone."""

@@ -1,0 +1,183 @@
+"""Membership of workers as they are run: child processes on a real broker."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from deploy.local.kafka.topics import create_topics
+from worker.messages import Prediction
+from worker.transport.deadline import Deadline
+
+pytestmark = pytest.mark.kafka
+
+PATIENCE_SECONDS = 60
+TOPICS = ["INPUT_TOPIC", "OUTPUT_TOPIC", "DEAD_LETTER_TOPIC", "STATUS_TOPIC"]
+PARTITIONS = 2
+
+
+class Group:
+    """Topics and a group of their own, and the workers that were started in it."""
+
+    def __init__(self, servers: str, transport: str, bundle: Path, directory: Path, opened: ExitStack) -> None:
+        self.name = f"group-{uuid.uuid4().hex[:8]}"
+        self._topics = {topic: f"{self.name}.{topic.lower()}" for topic in TOPICS}
+        self._servers, self._directory, self._opened = servers, directory, opened
+        self._environment = {
+            **os.environ,
+            "LIMELIGHT_BOOTSTRAP_SERVERS": servers,
+            "LIMELIGHT_TRANSPORT": transport,
+            "LIMELIGHT_BUNDLE": str(bundle),
+            "LIMELIGHT_GROUP_ID": self.name,
+            **{f"LIMELIGHT_{topic}": name for topic, name in self._topics.items()},
+        }
+        create_topics(servers, dict.fromkeys(self._topics.values(), PARTITIONS))
+        self._producer = opened.enter_context(closing(KafkaProducer(bootstrap_servers=servers)))
+
+    def start(self, instance: str, **settings: str) -> subprocess.Popen[str]:
+        """Starts a worker, and returns it when it is ready."""
+        ready_file = self._directory / f"ready-{uuid.uuid4().hex}"
+        environment = {f"LIMELIGHT_{name.upper()}": value for name, value in settings.items()}
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "worker", "run", "--ready-file", str(ready_file)],
+            env={**self._environment, "LIMELIGHT_INSTANCE_ID": instance, **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._opened.callback(end, worker)
+        deadline = Deadline(PATIENCE_SECONDS)
+        while not ready_file.exists():
+            assert worker.poll() is None, worker.stderr and worker.stderr.read()
+            assert deadline.remaining_seconds() > 0, "not ready in time"
+        return worker
+
+    def append(self, count: int) -> None:
+        for number in range(count):
+            value = msgspec.json.encode({"text": "box " * (number % 9 + 1)})
+            self._producer.send(self._topics["INPUT_TOPIC"], value, partition=number % PARTITIONS)
+        self._producer.flush()
+
+    def answered(self, distinct: int, *, isolation_level: str = "read_committed") -> list[tuple[int, int]]:
+        """Source partitions and offsets of the predictions, once there are so many different ones."""
+        options = {"isolation_level": isolation_level, "enable_auto_commit": False, "auto_offset_reset": "earliest"}
+        deadline, found = Deadline(PATIENCE_SECONDS), []
+        with closing(KafkaConsumer(bootstrap_servers=self._servers, **options)) as consumer:
+            consumer.assign([TopicPartition(self._topics["OUTPUT_TOPIC"], p) for p in range(PARTITIONS)])
+            while len(set(found)) < distinct:
+                assert deadline.remaining_seconds() > 0, f"{len(set(found))} of {distinct} answered"
+                for records in consumer.poll(timeout_ms=200).values():
+                    sources = [msgspec.json.decode(record.value, type=Prediction).source for record in records]
+                    found += [(source.partition, source.offset) for source in sources]
+        return found
+
+    def members(self) -> set[str]:
+        """Static member ids that the group knows."""
+        with KafkaAdminClient(bootstrap_servers=self._servers) as admin:
+            described = admin.describe_groups([self.name])[self.name]
+        return {member["group_instance_id"] for member in described["members"]}
+
+    def transactional_ids(self) -> list[str]:
+        with KafkaAdminClient(bootstrap_servers=self._servers) as admin:
+            return [name for name in str(admin.list_transactions()).split("'") if name.startswith(self.name)]
+
+
+def end(worker: subprocess.Popen[str]) -> None:
+    worker.kill()
+    worker.communicate()
+
+
+def log_of(worker: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit status and what was written to stderr."""
+    _, log = worker.communicate(timeout=PATIENCE_SECONDS)
+    return worker.returncode, log
+
+
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def group(request: pytest.FixtureRequest, broker: str, tiny_bundle_path: Path, tmp_path: Path) -> Iterator[Any]:
+    with ExitStack() as opened:
+        yield Group(broker, request.param, tiny_bundle_path, tmp_path, opened)
+
+
+@pytest.mark.parametrize(
+    ("number", "leave_on_stop", "stays"),
+    [(signal.SIGTERM, "false", True), (signal.SIGTERM, "true", False), (signal.SIGINT, "false", False)],
+)
+def test_a_worker_stays_a_member_only_when_it_is_to_come_back(
+    group: Group, number: int, leave_on_stop: str, stays: bool
+) -> None:
+    worker = group.start("one", leave_on_stop=leave_on_stop)
+
+    worker.send_signal(number)
+
+    status, log = log_of(worker)
+    assert status == 0, log
+    assert group.members() == ({"one"} if stays else set())
+
+
+def test_scale_in_moves_the_partitions_to_those_who_stay(group: Group) -> None:
+    group.start("stays")
+    leaves = group.start("leaves")
+    group.append(100)
+    group.answered(100)
+
+    leaves.send_signal(signal.SIGINT)
+
+    status, log = log_of(leaves)
+    assert status == 0, log
+    assert group.members() == {"stays"}
+    group.append(100)
+    answered = group.answered(200)
+    assert len(answered) == len(set(answered)) == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_busy_worker_at_once_and_loses_nothing(group: Group, number: int) -> None:
+    worker = group.start("one")
+    group.append(4000)
+    group.answered(1)
+
+    # The second would be lost while the first waits to be handled.
+    while worker.poll() is None:
+        worker.send_signal(number)
+
+    status, log = log_of(worker)
+    assert status == 128 + number, log
+    group.start("one")
+    answered = group.answered(4000)
+    assert len(answered) == len(set(answered)) == 4000
+
+
+def test_at_least_once_needs_no_transaction_and_repeats_nothing_after_a_stop_in_order(group: Group) -> None:
+    worker = group.start("one", delivery="at_least_once")
+    group.append(500)
+    group.answered(1, isolation_level="read_uncommitted")
+    worker.send_signal(signal.SIGTERM)
+    status, log = log_of(worker)
+    assert status == 0, log
+
+    group.start("one", delivery="at_least_once")
+
+    answered = group.answered(500)
+    assert len(answered) == len(set(answered)) == 500
+    assert group.transactional_ids() == []
+
+
+def test_at_least_once_loses_nothing_when_it_is_killed(group: Group) -> None:
+    worker = group.start("one", delivery="at_least_once")
+    group.append(2000)
+    group.answered(1)
+    worker.kill()
+    worker.wait()
+
+    group.start("one", delivery="at_least_once")
+
+    group.answered(2000)
