@@ -28,6 +28,9 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """The name becomes a directory below ``--out``: a separator or a leading dot would lead elsewhere, or hide it, and
 file systems take only some 250 characters."""
 
+MAX_TOKENS = 10_000
+"""Parity is tried at every length: far longer rows would take hours and all memory."""
+
 _READ_BY_THE_WORKER = {
     "vocabulary": VOCABULARY,
     "tokenizer": features.TOKENIZER,
@@ -120,8 +123,10 @@ def _only_field(path: Path, card: ModelCard) -> TextField:
                 f"{path}: field {field.name!r} has {attribute} {getattr(field, attribute)!r}, "
                 f"but the worker knows only {value!r}. Train the model with that one."
             )
-    if field.max_tokens < 1:
-        raise SavedModelError(f"{path}: field {field.name!r} has max_tokens {field.max_tokens}; it must be at least 1.")
+    if not 1 <= field.max_tokens <= MAX_TOKENS:
+        raise SavedModelError(
+            f"{path}: field {field.name!r} has max_tokens {field.max_tokens}; it must be from 1 to {MAX_TOKENS:,}."
+        )
     if len(set(card.labels)) != len(card.labels) or not card.labels:
         raise SavedModelError(f"{path}: labels must be present and distinct, not {card.labels}.")
     return field

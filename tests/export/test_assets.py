@@ -79,6 +79,7 @@ def test_malformed_file(model, name, content, message):
         (lambda card: card["fields"][0].update(unknown_id=2), "unknown_id 2"),
         (lambda card: card["fields"][0].update(vocabulary="../words"), "vocabulary '../words'"),
         (lambda card: card["fields"][0].update(max_tokens=0), "max_tokens 0"),
+        (lambda card: card["fields"][0].update(max_tokens=10**9), "max_tokens 1000000000; it must be from 1 to 10,000"),
         (lambda card: card.update(labels=[]), "labels must be present and distinct"),
         (lambda card: card.update(labels=["a", "a"]), "labels must be present and distinct"),
         (lambda card: card.update(surprise=1), "model.json is not a model card: .*surprise"),
@@ -90,12 +91,12 @@ def test_refused_card(model, edit, message):
         read_assets(model)
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "/a", ".hidden", "a b", "a\n"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/a", ".hidden", "a b", "a\n", 101 * "a"])
 def test_name_that_is_no_directory(name):
     with pytest.raises(SavedModelError, match="cannot name a bundle"):
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["a", "customer-messages", "v1.2_x"])
+@pytest.mark.parametrize("name", ["a", "customer-messages", "v1.2_x", 100 * "a"])
 def test_name_that_is_one(name):
     check_name(name)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from export.assets import SAFE_NAME, check_name
+from export.assets import MAX_TOKENS, SAFE_NAME, check_name
 from export.errors import SavedModelError
 from federated.config import list_presets, load_config, parse_overrides
 from federated.errors import ConfigError
@@ -107,6 +107,12 @@ def test_a_run_takes_exactly_the_names_that_an_export_takes(name):
             load_config("demo", {"model.name": name})
     else:
         assert load_config("demo", {"model.name": name}).model.name == name
+
+
+def test_a_run_takes_the_lengths_that_an_export_takes():
+    assert load_config("demo", {"data.max_tokens": MAX_TOKENS}).data.max_tokens == MAX_TOKENS
+    with pytest.raises(ConfigError, match=r"data\.max_tokens"):
+        load_config("demo", {"data.max_tokens": MAX_TOKENS + 1})
 
 
 def test_assignments_are_toml_and_bare_words_are_strings():
