@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.e2e
 
+START_SECONDS = 60
 END_SECONDS = 20
 MB = 1_000_000
 STREAMING = "stream: 50 records a second"
@@ -157,6 +159,20 @@ def test_a_worker_that_dies_ends_the_demo_with_its_last_words(start_demo: StartD
     assert re.match(
         r"error: worker-[12] ended early with status -9. The end of its output:\n(.*\n)*.* ready ", demo.errors
     )
+    demo.check_nothing_is_left(set())
+
+
+def test_a_bundle_that_no_worker_would_take_is_refused_before_any_is_started(
+    start_demo: StartDemo, bundle: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(bundle, tmp_path / "other")
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}))
+    demo = start_demo("--bundle", other)
+    assert demo.wait(seconds=START_SECONDS) == 1
+    assert demo.errors.startswith(f"error: bundle: {other}/manifest.json has schema version 99; this worker reads ")
+    assert len(demo.errors.splitlines()) == 1
+    assert "workers:" not in demo.output
     demo.check_nothing_is_left(set())
 
 

@@ -34,9 +34,11 @@ class Crew:
         self._services: list[ChildProcess] = []
         self._retired: list[ChildProcess] = []
 
-    def start_job(self, name: str, arguments: Sequence[str | Path]) -> ChildProcess:
+    def start_job(
+        self, name: str, arguments: Sequence[str | Path], environment: Mapping[str, str] | None = None
+    ) -> ChildProcess:
         """Starts ``python -m ARGUMENT...``, which is expected to end with status 0."""
-        job = self._start(name, arguments, {})
+        job = self._start(name, arguments, environment or {})
         self._jobs.append(job)
         return job
 

@@ -55,14 +55,18 @@ def prepare_events(run: Run) -> Iterable[bytes]:
     return file_lines(heldout, endless=not run.options.once or run.options.records is not None)
 
 
-def check_bundle(bundle: Path | None) -> None:
-    """Looks before anything is started; the workers will look closer.
+def begin_check(run: Run) -> None:
+    """Starts to look at the bundle that was given, if one was: a worker would refuse it only when all else is up.
 
     Raises:
-        DemoError: what was given is not a bundle.
+        DemoError: it is no bundle at all.
     """
-    if bundle is not None and not (bundle / "manifest.json").is_file():
+    bundle = run.options.bundle
+    if bundle is None:
+        return
+    if not (bundle / "manifest.json").is_file():
         raise DemoError(f"{bundle} is not a model bundle. Give the directory that `python -m export` printed.")
+    run.crew.start_job("bundle", programs.check_bundle(), {"LIMELIGHT_BUNDLE": str(bundle)})
 
 
 def begin_training(run: Run) -> Stage | None:

@@ -41,6 +41,11 @@ def export(model: Path, *, bundles: Path, report: Path) -> Arguments:
     return ["export", "--model", model, "--out", bundles, "--json", report]
 
 
+def check_bundle() -> Arguments:
+    """What a worker would say of a bundle, in a moment and without a broker; it is named in the environment."""
+    return ["worker", "config", "check", "--offline"]
+
+
 def worker(*, ready_file: Path) -> Arguments:
     """One worker; its settings travel in the environment."""
     return ["worker", "run", "--ready-file", ready_file]

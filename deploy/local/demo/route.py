@@ -2,7 +2,7 @@
 
 from deploy.local.demo.audit import Audit, Auditor
 from deploy.local.demo.broker import Site, begin_broker, finish_broker
-from deploy.local.demo.model import begin_training, check_bundle, finish_model, prepare_events
+from deploy.local.demo.model import begin_check, begin_training, finish_model, prepare_events
 from deploy.local.demo.reading import read_back
 from deploy.local.demo.run import Run
 from deploy.local.demo.stream import Stream
@@ -15,7 +15,7 @@ def walk(run: Run) -> tuple[Summary, Audit]:
     Raises:
         LimelightError: something cannot go on.
     """
-    check_bundle(run.options.bundle)
+    begin_check(run)
     broker_stage = begin_broker(run)
     lines = prepare_events(run)
     training = begin_training(run)
