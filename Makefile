@@ -35,6 +35,10 @@ conformance: $(VENV)/installed ## Exactly once under every fault. KILLS=200 BROK
 soak: $(VENV)/installed ## One worker at 80 % of its capacity for SOAK_SECONDS: is its memory flat, and its latency?
 	CONFORMANCE_WORKER="$(WORKER)" $(BIN)/python tests/conformance/soak.py --seconds $(SOAK_SECONDS) $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/installed ## What exactly once costs, by pairs of runs. ARGS="--json FILE" writes the figures
+	PYTHONPATH=.:tests/conformance $(BIN)/python tests/bench/delivery.py $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the import contracts
 	$(BIN)/ruff check .
