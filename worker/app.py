@@ -36,6 +36,7 @@ from worker.reporting import Reporter
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
 from worker.transport.connections import Connections, Feed, GroupSource
+from worker.transport.terms import client_id
 
 POLL_SECONDS = 0.2
 """Longest wait for records, and so for noticing SIGTERM on an idle topic."""
@@ -207,6 +208,7 @@ class StreamWorker:
             self._metrics,
             self._clock,
             instance=instance.name,
+            process=client_id(),
             model=ModelRef(manifest.name, manifest.version, manifest.training.rounds),
             source=source,
             publish=lambda key, value: feed.send(topic, value, key=key) if topic else None,

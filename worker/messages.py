@@ -180,6 +180,8 @@ class WorkerStatus(Struct, kw_only=True):
 
     schema_version: int = SCHEMA_VERSION
     instance: str
+    process: str = ""
+    """Which process has the name now: host name and process id."""
     timestamp_ms: int
     ready: bool
     model: ModelRef

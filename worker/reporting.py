@@ -32,6 +32,7 @@ class Reporter:
         clock: Clock,
         *,
         instance: str,
+        process: str,
         model: ModelRef,
         source: Source,
         publish: Callable[[bytes, bytes], None],
@@ -41,6 +42,7 @@ class Reporter:
             metrics: takes the counts.
             clock: for timestamps and the interval.
             instance: the worker's name; key of its statuses.
+            process: host name and process id.
             model: the bundle that answers.
             source: asked for its assignment and lag.
             publish: takes key and value of a status; may raise `TransportError`.
@@ -48,6 +50,7 @@ class Reporter:
         self._metrics = metrics
         self._clock = clock
         self._instance = instance
+        self._process = process
         self._model = model
         self._source = source
         self._publish = publish
@@ -95,6 +98,7 @@ class Reporter:
             self._metrics.lag_records.set(lag_records)
             status = WorkerStatus(
                 instance=self._instance,
+                process=self._process,
                 timestamp_ms=self._clock.now_ms(),
                 ready=ready,
                 model=self._model,

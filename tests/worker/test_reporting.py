@@ -48,7 +48,13 @@ class Bench:
         self.published: list[tuple[bytes, bytes]] = []
         self.refusal: LimelightError | None = None
         self.reporter = Reporter(
-            self.metrics, self.clock, instance="host-0", model=MODEL, source=self.source, publish=self._publish
+            self.metrics,
+            self.clock,
+            instance="host-0",
+            process="host-4242",
+            model=MODEL,
+            source=self.source,
+            publish=self._publish,
         )
 
     def _publish(self, key: bytes, value: bytes) -> None:
@@ -90,6 +96,7 @@ def test_a_status_says_everything_that_it_promises(bench: Bench) -> None:
     assert 10 * MIB < status.rss_bytes < 10_000 * MIB
     assert status == WorkerStatus(
         instance="host-0",
+        process="host-4242",
         timestamp_ms=NOW_MS,
         ready=False,
         model=MODEL,

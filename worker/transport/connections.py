@@ -141,7 +141,12 @@ def _load_membership(settings: Settings, instance: str) -> Membership:
     from worker.transport.kafka_python.membership import KafkaMembership  # noqa: PLC0415 - it loads a client
     from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
 
-    return KafkaMembership(client_properties(settings), group_id=settings.group_id, instance=instance)
+    return KafkaMembership(
+        client_properties(settings),
+        group_id=settings.group_id,
+        instance=instance,
+        status_topic=settings.status_topic,
+    )
 
 
 def _load(transport: str) -> Library:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
-from kafka.admin import MemberToRemove
 
 from worker.errors import FencedError, TransportError
+from worker.ports import Output
 from worker.transport.terms import client_id
 
 pytestmark = pytest.mark.kafka
@@ -72,21 +72,21 @@ def test_a_member_that_never_joined_leaves_nobody(kafka_group: Any) -> None:
 
 def test_a_fenced_producer_names_who_took_over(kafka_group: Any) -> None:
     """As a worker does that was suspended for longer than its session."""
-    first, second = kafka_group.join(), kafka_group.join(properties="client.id=the-other-one")
+    first = kafka_group.join(status_topic="")
     first.poll()
     sink = first.open_sink()
-    with KafkaAdminClient(bootstrap_servers=kafka_group.servers) as admin:
-        admin.remove_group_members(kafka_group.name, [MemberToRemove(group_instance_id="one")])
+    first.source.leave()
+    second = kafka_group.join(properties="client.id=the-other-one")
     second.poll()
     second.open_sink()
 
     with pytest.raises(FencedError, match=r"^the-other-one at 127\.0\.0\.1 took over the transactional id"):
-        sink.deliver([], {(kafka_group.topic, 0): 1})
+        sink.deliver([Output(kafka_group.topic, 0, None, b"late", [], 1)], {})
 
 
 def test_a_producer_whose_successor_is_not_known_says_so(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.transport.kafka_python.membership.HOLDER_SECONDS", 0.3)
-    first = kafka_group.join()
+    first = kafka_group.join(status_topic="")
     first.poll()
     sink = first.open_sink()
     first.open_sink()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import uuid
@@ -154,6 +155,18 @@ def test_a_second_signal_ends_a_busy_worker_at_once_and_loses_nothing(group: Gro
     group.start("one")
     answered = group.answered(4000)
     assert len(answered) == len(set(answered)) == 4000
+
+
+def test_a_fenced_worker_names_its_successor_and_ends(group: Group) -> None:
+    first = group.start("one")
+    second = group.start("one")
+
+    status, log = log_of(first)
+
+    assert status == 1
+    error = log.splitlines()[-1]
+    assert error.startswith(f"error: limelight-{socket.gethostname()}-{second.pid} took over the "), log
+    assert second.poll() is None
 
 
 def test_at_least_once_needs_no_transaction_and_repeats_nothing_after_a_stop_in_order(group: Group) -> None:
