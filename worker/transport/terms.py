@@ -1,4 +1,14 @@
-"""What every client of Kafka is held to: sizes, times, and the words of the errors that both can meet."""
+"""What every client of Kafka is held to: sizes, times, and the words of the errors that both can meet.
+
+The sizes bound the memory that records take, however large they are:
+
+===============================  =======================================================================================
+fetched, and not polled yet      kafka-python: one `PARTITION_FETCH_BYTES` for each partition; librdkafka: `FETCH_BYTES`
+                                 in its queue, and one answer of that size from each broker on the way
+polled, and not committed yet    ``SLICES_AHEAD`` slices of ``LIMELIGHT_SLICE_BYTES``, and the poll that went beyond it
+sent, and not confirmed yet      the answers to one slice
+===============================  =======================================================================================
+"""
 
 import os
 import socket
@@ -28,6 +38,10 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Above any sensible topic limit: the broker judges the size of a record, not the client."""
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
 """``max.message.bytes`` of a topic that was created without."""
+FETCH_BYTES = 8 * 1024 * 1024
+"""Most bytes in one answer to a fetch; librdkafka also stops to fetch when so much waits to be polled."""
+PARTITION_FETCH_BYTES = 512 * 1024
+"""Most bytes of one partition in it; a record that is larger comes alone."""
 MAX_POLL_SECONDS = 30
 HEARTBEAT_MS = 500
 """A member learns of a rebalance with its next heartbeat: at a third of the session, two workers that start together

@@ -29,10 +29,16 @@ from worker.transport.librdkafka.commits import GroupCommits
 from worker.transport.librdkafka.places import Places
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.membership import Membership
-from worker.transport.terms import HEARTBEAT_MS, MAX_POLL_SECONDS, METADATA_SECONDS, OffsetGap, Start
+from worker.transport.terms import (
+    FETCH_BYTES,
+    HEARTBEAT_MS,
+    MAX_POLL_SECONDS,
+    METADATA_SECONDS,
+    PARTITION_FETCH_BYTES,
+    OffsetGap,
+    Start,
+)
 
-QUEUE_KILOBYTES = 8 * 1024
-"""Fetched ahead at most. The library's 64 MiB would be thrown away, and fetched again, by every pause."""
 QUEUE_BACKOFF_MS = 20
 """How long a full queue rests. The library's second would cap the throughput at one queue a second."""
 FETCH_WAIT_MS = 100
@@ -99,7 +105,10 @@ class LibrdkafkaSource:
             "heartbeat.interval.ms": HEARTBEAT_MS,
             "max.poll.interval.ms": int(max(MAX_POLL_SECONDS, session_timeout_seconds) * 1000),
             "auto.offset.reset": "error",
-            "queued.max.messages.kbytes": QUEUE_KILOBYTES,
+            # What is fetched ahead is thrown away, and fetched again, by every pause.
+            "queued.max.messages.kbytes": FETCH_BYTES // 1024,
+            "fetch.max.bytes": FETCH_BYTES,
+            "fetch.message.max.bytes": PARTITION_FETCH_BYTES,
             "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
             "fetch.wait.max.ms": FETCH_WAIT_MS,
             # The marks that end transactions take offsets too: only this tells that nothing stands behind them.
