@@ -26,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m federated", description=federated.__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {name: commands.add_parser(name, help=summary, description=summary) for name, summary in COMMANDS.items()}
+    # Left to itself, SIGTERM would end this process without its `finally` blocks, and leave files and children behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         # Ctrl-C can come before the command could take care of it: importing it takes a while.
         if words and words[0] in COMMANDS:

@@ -1,7 +1,6 @@
 """``python -m federated train``: from examples to a SavedModel."""
 
 import argparse
-import signal
 import sys
 import warnings
 from pathlib import Path
@@ -61,8 +60,6 @@ def run(arguments: argparse.Namespace) -> None:
         f"{len(federation.labels)} labels, {len(federation.vocabulary):,} tokens",
         file=sys.stderr,
     )
-    # Left to itself, SIGTERM would end this process without its `finally` blocks.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         result = _train(config, federation, out=arguments.out, log_dir=log_dir)
     except (KeyboardInterrupt, SystemExit):

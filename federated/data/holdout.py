@@ -20,11 +20,14 @@ class Holdout(NamedTuple):
 def hold_out(labels: Sequence[str], *, fraction: float, seed: int) -> Holdout:
     """Chooses `fraction` of each label's examples, within one; a label's last example always stays in training.
 
+    Args:
+        labels: label of each example.
+        fraction: above 0 and below 1.
+        seed: same seed, same choice.
+
     Raises:
-        DataError: the fraction is not between 0 and 1, or one of the two parts would be empty.
+        DataError: nothing would be held out.
     """
-    if not 0 < fraction < 1:
-        raise DataError(f"the held-out fraction is {fraction}. Give a number between 0 and 1.")
     random = np.random.default_rng(seed)
     names = np.array(labels)
     chosen: list[int] = []

@@ -123,12 +123,6 @@ def test_a_file_sorted_by_label_is_not_held_out_in_its_order():
     assert 30 < held[:100].count("a") < 70
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
-def test_a_fraction_out_of_range(fraction):
-    with pytest.raises(DataError, match="Give a number between 0 and 1"):
-        hold_out(["a", "b"], fraction=fraction, seed=1)
-
-
 @pytest.mark.parametrize("labels", [[], ["a", "b"]])
 def test_too_few_examples_to_hold_any_out(labels):
     with pytest.raises(DataError, match=f"of {len(labels)} examples leaves nothing to judge by"):

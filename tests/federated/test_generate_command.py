@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -55,18 +56,36 @@ def test_a_reader_that_leaves_early_ends_it_quietly():
         assert process.stderr.read() == b""
 
 
-def test_ctrl_c_ends_it_quietly():
-    # A shell starts background jobs with SIGINT ignored, and children inherit that: the test must not depend on it.
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom federated.__main__ import main\n"
-    )
-    program = [sys.executable, "-c", f"{code}raise SystemExit(main())", "generate", "--records", "1000000"]
+# A shell starts background jobs with SIGINT ignored, and children inherit that: the test must not depend on it.
+INTERRUPTIBLE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    "from federated.__main__ import main\n"
+    "raise SystemExit(main())"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_quietly(number):
+    program = [sys.executable, "-c", INTERRUPTIBLE, "generate", "--records", "1000000"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert error == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_part_of_a_file(tmp_path, number):
+    output = ["--records", "1000000", "--output", str(tmp_path / "messages.jsonl")]
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTIBLE, "generate", *output]) as process:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size for path in tmp_path.iterdir()):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
