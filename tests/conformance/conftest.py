@@ -30,8 +30,8 @@ from deploy.local.kafka.cluster import Cluster
 from deploy.local.kafka.errors import KafkaUnavailableError
 
 IS_WHOLE = os.environ.get("CONFORMANCE") == "whole"
-SLACK_SECONDS = 20
-"""By how much a wait may pass its bar, which is for a machine that does nothing else."""
+BARS, SLACK_SECONDS = 4, 8
+"""A wait may be so many bars and seconds long on a machine that is busy with other things."""
 REPORT = pytest.StashKey[Report]()
 
 
@@ -110,7 +110,7 @@ def note_waits(request: pytest.FixtureRequest) -> Callable[..., None]:
 
     def note(what: str, seconds: list[float], *, bar_seconds: float) -> None:
         request.config.stash[REPORT].add_waits(request.node.name, what, seconds, bar_seconds=bar_seconds)
-        assert max(seconds) < bar_seconds + SLACK_SECONDS, f"{what}: {seconds}"
+        assert max(seconds) < BARS * bar_seconds + SLACK_SECONDS, f"{what}: {seconds}"
 
     return note
 

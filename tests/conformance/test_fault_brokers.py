@@ -25,7 +25,9 @@ def test_brokers_are_killed_and_come_back(
     waits = kill_broker_and_restart(arena, times=max(FEW, asked_for))
 
     conclude(arena)
-    note_waits("a broker's SIGKILL, back in 1-3 s", waits, bar_seconds=BROKER_BAR_SECONDS)
+    readers, feeders = zip(*waits, strict=True)
+    note_waits("a broker's SIGKILL, back in 1-3 s", list(readers), bar_seconds=BROKER_BAR_SECONDS)
+    note_waits("the same, of a plain producer", list(feeders), bar_seconds=BROKER_BAR_SECONDS)
 
 
 @pytest.mark.fault("refusal")
@@ -36,8 +38,8 @@ def test_brokers_refuse_writes_for_a_while(
     worker = arena.start_worker("a")
     arena.await_ready(worker)
 
-    wait = refuse_writes(arena)
+    seconds = refuse_writes(arena)
 
     assert worker.status is None, f"it should have waited, not ended\n{worker.log()}"
     conclude(arena)
-    note_waits("writes refused for some seconds", [wait], bar_seconds=BROKER_BAR_SECONDS)
+    note_waits("writes accepted again, until answered", [seconds], bar_seconds=BROKER_BAR_SECONDS)

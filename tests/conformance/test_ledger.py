@@ -110,6 +110,16 @@ def test_the_longest_wait_is_per_partition_and_counts_what_still_waits() -> None
     assert waits == {0: 3.0, 1: 7.5, 2: pytest.approx(8.4)}
 
 
+def test_the_longest_confirmation_is_the_feeders_own_wait() -> None:
+    ledger = Ledger()
+    ledger.note_sent(
+        [sent(0, 0, at=1.0), sent(1, 0, at=1.5), sent(0, 1, at=9.0), sent(1, 1, at=9.2), sent(0, 2, at=12.0)]
+    )
+
+    assert ledger.longest_confirmation(since=5.0) == 8.0
+    assert ledger.longest_confirmation(since=10.0) == 3.0
+
+
 @pytest.mark.parametrize("identity", [Source(0, 0), "id-0-0"])
 def test_an_answer_may_overtake_the_confirmation_of_its_record(identity: object) -> None:
     ledger = Ledger()

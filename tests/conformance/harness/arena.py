@@ -93,7 +93,7 @@ class Arena:
             "STATUS_TOPIC": "",
             "GROUP_ID": self.group,
             "TRANSPORT": setup.client,
-            **({} if setup.delivery == ONCE else {"DELIVERY": setup.delivery}),
+            "DELIVERY": setup.delivery,
             **(settings or {}),
         }
         self._cleanup = ExitStack()

@@ -14,8 +14,13 @@ REFUSED_SECONDS = 2.0
 """Without an answer, so that the worker is known to have run into the refusal."""
 
 
-def kill_broker_and_restart(arena: Arena, *, times: int) -> list[float]:
-    """SIGKILLs brokers in use, the group's coordinator first, and starts them again. Returns the waits."""
+def kill_broker_and_restart(arena: Arena, *, times: int) -> list[tuple[float, float]]:
+    """SIGKILLs brokers in use, the group's coordinator and leaders by turns, and starts them again.
+
+    Returns:
+        For each time the longest wait in seconds of the reader of one partition, and of the feeder that writes to one:
+        no worker can be faster than the brokers let a plain producer be.
+    """
     nodes = arena.cluster.nodes
 
     def strike_once(attempt: int) -> Strike:
@@ -29,11 +34,22 @@ def kill_broker_and_restart(arena: Arena, *, times: int) -> list[float]:
         return struck
 
     arena.await_progress()
-    return [arena.longest_wait(since=struck.moment_seconds) for struck in until_landed(arena, times, strike_once)]
+    return [
+        (
+            arena.longest_wait(since=struck.moment_seconds),
+            arena.ledger.longest_confirmation(since=struck.moment_seconds),
+        )
+        for struck in until_landed(arena, times, strike_once)
+    ]
 
 
 def refuse_writes(arena: Arena) -> float:
-    """Lets the brokers refuse every prediction for a while. Returns the longest wait."""
+    """Lets the brokers refuse every prediction for a while.
+
+    Returns:
+        The time in seconds from their change of mind until every partition is answered again.
+    """
+    recoveries = []
 
     def strike_once(_: int) -> Strike:
         struck = arena.strike(lambda: _refuse(arena))
@@ -45,12 +61,14 @@ def refuse_writes(arena: Arena) -> float:
         )
         struck = struck._replace(after_ms=wall_clock_ms(), pending=arena.ledger.pending())
         _accept_again(arena)
+        accepted = time.monotonic()
         arena.await_progress()
+        recoveries.append(time.monotonic() - accepted)
         return struck
 
     arena.await_progress()
-    [struck] = until_landed(arena, 1, strike_once)
-    return arena.longest_wait(since=struck.moment_seconds)
+    list(until_landed(arena, 1, strike_once))
+    return recoveries[-1]
 
 
 def start_missing(cluster: Cluster) -> None:
@@ -80,5 +98,5 @@ def _refuse(arena: Arena) -> None:
 
 
 def _accept_again(arena: Arena) -> None:
-    arena.facts.configure_topic(arena.output_topic, min_insync_replicas=None, max_message_bytes=None)
     start_missing(arena.cluster)
+    arena.facts.configure_topic(arena.output_topic, min_insync_replicas=None, max_message_bytes=None)

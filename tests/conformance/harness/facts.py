@@ -1,7 +1,7 @@
 """What the brokers say, and what is asked of them, through the admin API."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -17,23 +17,36 @@ from confluent_kafka.admin import (
 
 REQUEST_SECONDS = 10
 SETTLE_SECONDS = 30
-MOVING = frozenset({KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError._TRANSPORT})
+MOVING = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError._TRANSPORT,
+        KafkaError._TIMED_OUT,
+    }
+)
+"""A broker has gone or come, and not everybody knows."""
 
 
 class Facts:
-    """Asks a cluster."""
+    """Asks a cluster.
+
+    Each question has a client of its own: one that has known a coordinator or a controller goes on asking it for
+    minutes after it has died.
+    """
 
     def __init__(self, servers: str) -> None:
-        self._admin = AdminClient({"bootstrap.servers": servers, "reconnect.backoff.max.ms": 200, "log_level": 2})
+        self._servers = servers
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Partition -> node id of its leader."""
-        found = self._admin.list_topics(topic, REQUEST_SECONDS).topics[topic].partitions
+        found = self._connect().list_topics(topic, REQUEST_SECONDS).topics[topic].partitions
         return {number: partition.leader for number, partition in found.items()}
 
     def is_fully_replicated(self, *topics: str) -> bool:
         """True if every replica of the topics' partitions is in sync."""
-        known = self._admin.list_topics(timeout=REQUEST_SECONDS).topics
+        known = self._connect().list_topics(timeout=REQUEST_SECONDS).topics
         return all(
             set(partition.isrs) == set(partition.replicas) and partition.leader >= 0
             for topic in topics
@@ -53,15 +66,17 @@ class Facts:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Partition -> offset that the group has committed, where it has."""
-        [answer] = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)]).values()
-        found = answer.result(REQUEST_SECONDS).topic_partitions
-        return {each.partition: each.offset for each in found if each.topic == topic and each.offset >= 0}
+        request = [ConsumerGroupTopicPartitions(group)]
+        [answer] = self._ask(lambda admin: admin.list_consumer_group_offsets(request)).values()
+        return {
+            each.partition: each.offset for each in answer.topic_partitions if each.topic == topic and each.offset >= 0
+        }
 
     def ends(self, topic: str) -> dict[int, int]:
         """Partition -> offset behind the last record that it holds, committed or not."""
         request = {TopicPartition(topic, number): OffsetSpec.latest() for number in self.leaders(topic)}
-        answers = self._admin.list_offsets(request, request_timeout=REQUEST_SECONDS)
-        return {each.partition: answer.result(REQUEST_SECONDS).offset for each, answer in answers.items()}
+        answers = self._ask(lambda admin: admin.list_offsets(request))
+        return {each.partition: answer.offset for each, answer in answers.items()}
 
     def configure_topic(self, topic: str, **properties: str | None) -> None:
         """Sets properties of a topic; None takes them back. Dots of their names are written as underscores."""
@@ -74,28 +89,30 @@ class Facts:
             for name, value in properties.items()
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-        _wait(self._admin.incremental_alter_configs, [resource])
+        self._ask(lambda admin: admin.incremental_alter_configs([resource]))
 
     def add_partitions(self, topic: str, total: int) -> None:
         """Gives a topic partitions until it has `total`."""
-        _wait(self._admin.create_partitions, [NewPartitions(topic, total)])
+        self._ask(lambda admin: admin.create_partitions([NewPartitions(topic, total)]))
 
     def delete_records(self, topic: str, partition: int, *, before_offset: int) -> None:
         """Deletes the oldest records, as retention does."""
-        _wait(self._admin.delete_records, [TopicPartition(topic, partition, before_offset)])
+        self._ask(lambda admin: admin.delete_records([TopicPartition(topic, partition, before_offset)]))
 
     def _describe(self, group: str) -> Any:
+        [answer] = self._ask(lambda admin: admin.describe_consumer_groups([group])).values()
+        return answer
+
+    def _ask(self, question: Callable[[AdminClient], Mapping[Any, Any]]) -> dict[Any, Any]:
+        """Asks until somebody knows. Returns subject -> answer."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
-            [answer] = self._admin.describe_consumer_groups([group], request_timeout=REQUEST_SECONDS).values()
+            admin = self._connect()  # its questions end with it
             try:
-                return answer.result(REQUEST_SECONDS)
+                return {subject: answer.result(REQUEST_SECONDS) for subject, answer in question(admin).items()}
             except KafkaException as error:
-                # The coordinator has moved with its broker, and not everybody knows.
                 if error.args[0].code() not in MOVING or time.monotonic() > deadline:
                     raise
 
-
-def _wait(request: Callable[..., dict[Any, Any]], subjects: list[Any]) -> None:
-    for answer in request(subjects, request_timeout=REQUEST_SECONDS).values():
-        answer.result(REQUEST_SECONDS)
+    def _connect(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._servers, "reconnect.backoff.max.ms": 200, "log_level": 2})

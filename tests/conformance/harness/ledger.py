@@ -218,6 +218,20 @@ class Ledger(Notebook):
                 longest[partition] = max(longest.get(partition, 0.0), until - silent_since)
             return longest
 
+    def longest_confirmation(self, *, since: float) -> float:
+        """Longest time in seconds in which the broker confirmed nothing to the feeder in one partition.
+
+        What a plain producer has to wait is the brokers' share of what a reader waits.
+        """
+        with self._changed:
+            last: dict[int, float] = {}
+            longest = 0.0
+            for source, record in self._sent.items():
+                if record.confirmed_seconds >= since and source.partition in last:
+                    longest = max(longest, record.confirmed_seconds - last[source.partition])
+                last[source.partition] = record.confirmed_seconds
+            return longest
+
     def judge(self) -> Verdict:
         """Compares the answers with what was sent. Call it when nobody takes notes any more."""
         with self._changed:

@@ -21,7 +21,7 @@ def storm(arena: Arena, *, rounds: int) -> list[float]:
         newcomers[1].signal(signal.SIGINT)
         arena.retire(newcomers[1])
         # It comes back at once, in the middle of the rebalance that the other's departure has begun.
-        arena.start_worker("b")
+        arena.await_ready(arena.start_worker("b"))
         arena.await_progress()
         return struck
 

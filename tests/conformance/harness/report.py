@@ -44,9 +44,8 @@ class Report:
             lines.append(f"{f'{case}: {what}':64} {len(ordered):7} {median:6.2f} s {longest:6.2f} s {bar:4.0f} s")
         sums = {name: sum(map(len, found)) for name, found in self._findings().items()}
         sent = sum(verdict.sent for verdict in self._verdicts.values())
-        strikes = sum(len(wait.seconds) for wait in self._waits)
         found = ", ".join(f"{count} {name}" for name, count in sums.items())
-        return "\n".join([*lines, f"{len(self._verdicts)} cases, {strikes} strikes, {sent} records: {found}"])
+        return "\n".join([*lines, f"{len(self._verdicts)} cases, {sent} records: {found}"])
 
     def write(self, path: Path) -> None:
         """Writes everything as JSON."""
