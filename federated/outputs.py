@@ -11,13 +11,14 @@ TENSORBOARD = "tensorboard"
 """Both in the directory of the logs, see `federated.records`."""
 
 
-def check_outputs(model: Path, *, log_dir: Path, figures: Path | None) -> None:
+def check_outputs(model: Path, *, log_dir: Path, figures: Path | None, data: Path | None) -> None:
     """Makes sure that everything can be written, and leaves nothing behind.
 
     Args:
         model: directory that must not exist yet.
         log_dir: directory that may exist, with the logs of earlier runs.
         figures: file for the run's figures, if any; its directory must exist.
+        data: file that is read, if any; it must not be replaced.
 
     Raises:
         OutputError: one of them cannot be written.
@@ -34,21 +35,24 @@ def check_outputs(model: Path, *, log_dir: Path, figures: Path | None) -> None:
     if figures:
         if not figures.parent.is_dir():
             raise OutputError(f"cannot write {figures}: there is no directory {figures.parent}. Create it first.")
-        if Path(os.path.realpath(figures)) in (where, logs, logs / ROUNDS):
-            raise OutputError(f"{figures} cannot hold the figures: the run writes something else there. Change --json.")
+        taken = {where, logs, logs / ROUNDS, *([Path(os.path.realpath(data))] if data else [])}
+        if Path(os.path.realpath(figures)) in taken:
+            raise OutputError(f"{figures} cannot hold the figures: the run keeps something else there. Change --json.")
         _try("--json", figures)
 
 
 def _try(flag: str, path: Path) -> None:
     """Makes files with the names that would be made: only trying tells of a long name or a read-only disk."""
-    place = next(directory for directory in path.parents if os.path.lexists(directory))
+    place = path
     try:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a directory. Change {flag}.")
         # A device or a pipe is written to as it is.
-        if path.is_file() or not path.exists():
-            for name in path.relative_to(place).parts:
-                with tempfile.TemporaryDirectory(dir=place, prefix=f".{name}."):
-                    pass
+        if path.exists() and not path.is_file():
+            return
+        place = next(directory for directory in path.parents if os.path.lexists(directory))
+        for name in path.relative_to(place).parts:
+            with tempfile.TemporaryDirectory(dir=place, prefix=f".{name}."):
+                pass
     except OSError as error:
         raise OutputError(f"cannot write {path}: {place}: {error.strerror}. Change {flag}.") from error

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     config = load_config(arguments.preset, _overrides(arguments))
     log_dir = arguments.log_dir or Path(f"{arguments.out}-logs")
-    check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json)
+    check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json, data=arguments.data)
     federation = _build_federation(config, _load_examples(arguments, config))
     examples = sum(len(client.label) for client in federation.clients)
     print(

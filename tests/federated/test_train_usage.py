@@ -86,6 +86,8 @@ LONG = 250 * "x"
         (["--log-dir", "broken"], ["broken/tensorboard", "Not a directory", "--log-dir"]),
         (["--json", "nowhere/figures.json"], ["nowhere/figures.json", "no directory"]),
         (["--json", "logs"], ["logs", "is a directory", "--json"]),
+        (["--json", "/"], ["/", "is a directory", "--json"]),
+        (["--json", "./reviews.csv", *FILE], ["reviews.csv", "something else", "--json"]),
         (["--json", f"{LONG}.json"], ["File name too long", "--json"]),
         (["--json", "model"], ["model", "something else", "--json"]),
         (["--json", "model-logs"], ["model-logs", "something else", "--json"]),
