@@ -120,6 +120,19 @@ def test_sigterm_shuts_down_in_order_and_keeps_the_data(start: Start, tmp_path: 
     assert (tmp_path / "data/node-1/data/.kafka_cleanshutdown").exists()
 
 
+def test_a_data_directory_has_one_cluster_at_a_time(start: Start, tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    first = start("--data-dir", data)
+    servers = read_servers(first)
+    _, errors = start("--data-dir", data).communicate(timeout=TIMEOUT_SECONDS)
+    assert errors == f"error: another cluster runs on the data directory {data}. Choose another, or end it\n"
+    with KafkaAdminClient(bootstrap_servers=servers) as admin:
+        assert len(admin.describe_cluster()["brokers"]) == 1
+    first.terminate()
+    assert first.wait(TIMEOUT_SECONDS) == 0
+    read_servers(start("--data-dir", data))
+
+
 def test_ctrl_c_while_the_brokers_come_up(
     start: Start, temporary_root: Path, wait_for: WaitFor, is_alive: IsAlive
 ) -> None:

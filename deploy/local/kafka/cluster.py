@@ -1,6 +1,7 @@
 """A cluster of real Kafka nodes that lives no longer than the process that started it."""
 
 import base64
+import fcntl
 import socket
 import time
 import uuid
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -72,6 +73,7 @@ class Cluster:
         distribution = distribution or find_distribution()
         with ExitStack() as cleanup:
             root = data_dir or cleanup.enter_context(scratch_directory("limelight-kafka-"))
+            cleanup.enter_context(_take(root))
             cluster = cls(distribution, nodes=nodes, root=root)
             # Data that is thrown away needs no orderly shutdown, but nobody may write to it any more.
             at_once = data_dir is None and distribution.ends_with_its_process
@@ -172,6 +174,25 @@ class Cluster:
         self.close()
 
 
+def _take(root: Path) -> TextIO:
+    """Makes the directory if need be, and keeps others out until the file that is returned is closed.
+
+    Kafka's own lock comes too late: a second broker appends to the first one's metadata, and both end.
+
+    Raises:
+        BrokerError: the directory cannot be written, or another cluster runs there.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / "cluster.lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BrokerError(f"another cluster runs on the data directory {root}. Choose another, or end it") from error
+    except OSError as error:
+        raise BrokerError(f"the data directory {root} cannot be used: {error.strerror}. Choose another") from error
+    return lock
+
+
 def _claim(root: Path, nodes: int) -> str:
     """Makes `root` the home of a cluster of so many nodes and returns the cluster's id, which stays the same.
 
@@ -180,7 +201,6 @@ def _claim(root: Path, nodes: int) -> str:
     """
     identity = root / "cluster.id"
     try:
-        root.mkdir(parents=True, exist_ok=True)
         if not identity.exists():
             write_file(identity, _random_cluster_id().encode())
     except OSError as error:
