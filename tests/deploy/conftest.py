@@ -4,6 +4,7 @@ import ipaddress
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,10 @@ def listening_addresses() -> Callable[[int], set[str]]:
     """Says on which addresses a process listens."""
 
     def find(pid: int) -> set[str]:
-        sockets = {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+        sockets = set()
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                sockets.add(str(file.readlink()))
         tables = (Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6"))
         rows = [line.split() for table in tables for line in table]
         own = [row for row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in sockets]
