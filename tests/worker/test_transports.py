@@ -340,6 +340,41 @@ def test_a_pause_fetches_nothing_and_loses_nothing(topic: Topic) -> None:
     assert offsets(found) == list(range(60))
 
 
+def test_a_pause_survives_what_a_rebalance_takes_and_brings(make: Make) -> None:
+    topic = make(partitions=2)
+    producer = topic.producer()
+    for partition in (0, 1):
+        for number in range(20):
+            producer.send(topic.name, str(number).encode(), partition=partition)
+    producer.flush()
+    stays = topic.source(instance="stays")
+    first = poll(topic, stays, at_least=1, max_records=1)
+    goes = topic.source(instance="goes")
+    elsewhere: list[Record] = []
+
+    def turn() -> None:
+        stays.pause()
+        assert stays.poll(max_records=100, timeout_seconds=0.1) == []
+
+    def turn_of_both() -> None:
+        turn()
+        elsewhere.extend(goes.poll(max_records=100, timeout_seconds=0.1))
+
+    until(lambda: len(elsewhere) == 20, turn_of_both)
+    [moved] = goes.assignment()
+    assert len(stays.assignment()) == 1
+    goes.leave()
+    until(lambda: len(stays.assignment()) == 2, turn)
+
+    stays.resume()
+    # Nothing was committed: what came back begins again, and what was there goes on.
+    kept = [record for record in first if record.home != moved]
+    found = poll(topic, stays, at_least=40 - len(kept))
+    assert sorted((r.home, r.offset) for r in kept + found) == [
+        ((topic.name, partition), number) for partition in (0, 1) for number in range(20)
+    ]
+
+
 def test_a_missing_topic_is_named(topic: Topic) -> None:
     sink, feed = topic.sink(topic.source()), topic.feed()
     for ask in (sink.partitions, feed.require, lambda name: topic.source(input_topic=name)):

@@ -159,6 +159,8 @@ class Places:
             self._consumer.seek(target)
         else:
             self._consumer.incremental_assign([target])
+            # One that was taken away while it was paused comes back paused.
+            self._consumer.resume([target])
             self._given.add(partition)
         self._positions[partition] = offset
 
