@@ -46,7 +46,7 @@ class Language(Struct, frozen=True, kw_only=True):
     """Problem -> pairs (it is solved, it is not): the first is praise, the second the problem."""
     change_frames: tuple[str, ...]
     before_and_now_frames: tuple[str, ...]
-    """What was so ``{before}`` decides nothing; what is so now, the ``{cue}``, decides."""
+    """What was so, the ``{past}``, decides nothing; what is so now, the ``{cue}``, decides."""
     rewrites: tuple[tuple[str, str], ...]
     """Other ways to write the same, as (plain text, replacement)."""
     space: str
