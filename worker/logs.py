@@ -6,6 +6,8 @@ line of defence, values under the names of a record's content, all bytes and all
 
 import logging
 import sys
+import time
+from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -16,6 +18,10 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from worker.messages import ModelRef, Position
 
 WITHHELD = "<withheld>"
+REPEAT_SECONDS = 5.0
+"""A client that loses its coordinator says so fifty times in a fraction of a second; once is enough."""
+REMEMBERED = 100
+"""Messages that are compared; more would be a leak."""
 _CONTENT = frozenset({"key", "value", "text", "headers", "record"})
 
 
@@ -79,8 +85,14 @@ def _screen(value: Any) -> Any:
 class _Forward(logging.Handler):
     """Gives what libraries log through the standard library the same form."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: OrderedDict[tuple[str, str], float] = OrderedDict()
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            if self._was_said(record.name, record.getMessage()):
+                return
             # structlog knows the five standard levels only; a library may have invented others.
             level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
             structlog.get_logger().log(
@@ -88,6 +100,17 @@ class _Forward(logging.Handler):
             )
         except Exception:  # noqa: BLE001 - a library's malformed message must not stop the stream; it is reported
             self.handleError(record)
+
+    def _was_said(self, library: str, message: str) -> bool:
+        """True if the same was passed on less than `REPEAT_SECONDS` ago."""
+        now = time.monotonic()
+        if now - self._said.get((library, message), -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return True
+        self._said[library, message] = now
+        self._said.move_to_end((library, message))
+        if len(self._said) > REMEMBERED:
+            self._said.popitem(last=False)
+        return False
 
 
 def _adopt_libraries(level: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from worker import logs
-from worker.logs import WITHHELD, configure
+from worker.logs import REMEMBERED, WITHHELD, configure
 from worker.messages import Event, ModelRef, Position
 from worker.ports import Output, Record
 
@@ -182,3 +182,25 @@ def test_configuring_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> No
     logging.getLogger("library").warning("foreign")
 
     assert len(read_lines(capsys)) == 2
+
+
+def test_a_library_that_repeats_itself_is_heard_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure("json", "info")
+    library = logging.getLogger("some.library")
+    for number in [1, 1, 2, 1]:
+        library.warning("node %d is gone", number)
+    monkeypatch.setattr("worker.logs.REPEAT_SECONDS", 0)
+    library.warning("node %d is gone", 1)
+
+    messages = [line["message"] for line in read_lines(capsys)]
+    assert messages == ["node 1 is gone", "node 2 is gone", "node 1 is gone"]
+
+
+def test_what_was_said_is_not_remembered_for_ever() -> None:
+    configure("json", "info")
+    [handler] = logging.getLogger().handlers
+    for number in range(3 * REMEMBERED):
+        assert not handler._was_said("library", str(number))
+    assert len(handler._said) == REMEMBERED
