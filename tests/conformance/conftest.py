@@ -11,23 +11,24 @@ CONFORMANCE_WORKER, ...     another worker command, see ``README.md``
 ==========================  ==========================================================================
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness.arena import Arena
-from harness.broker_faults import start_missing
-from harness.ledger import Verdict
-from harness.matrix import Setup, setups
-from harness.model import write_model
+from harness.matrix import ONCE, Setup, setups
 from harness.report import Report
-from harness.subject import Subject
 
-from deploy.local.kafka.cluster import Cluster
-from deploy.local.kafka.errors import KafkaUnavailableError
+if TYPE_CHECKING:
+    from harness.arena import Arena
+    from harness.ledger import Verdict
+    from harness.subject import Subject
+
+    from deploy.local.kafka.cluster import Cluster
 
 IS_WHOLE = os.environ.get("CONFORMANCE") == "whole"
 BARS, SLACK_SECONDS = 4, 8
@@ -58,6 +59,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Callable[[int], Cluster]]:
     """Gives a running cluster of so many nodes; a node that a case left dead is started again."""
+    # Here and below not at the top: the fast tier should not wait for a Kafka client.
+    from harness.broker_faults import start_missing
+
+    from deploy.local.kafka.cluster import Cluster
+    from deploy.local.kafka.errors import KafkaUnavailableError
+
     running: dict[int, Cluster] = {}
     with ExitStack() as opened:
 
@@ -76,12 +83,17 @@ def clusters() -> Iterator[Callable[[int], Cluster]]:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with planted faults."""
+    from harness.model import write_model
+
     return write_model(tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture
 def open_arena(clusters: Callable[[int], Cluster], model: Path, tmp_path: Path) -> Iterator[Callable[..., Arena]]:
     """Opens the arena of a case. Its `settings` are added to those that every worker gets."""
+    from harness.arena import Arena
+    from harness.subject import Subject
+
     with ExitStack() as opened:
 
         def open_one(
@@ -120,8 +132,9 @@ def conclude(request: pytest.FixtureRequest) -> Callable[[Arena], Verdict]:
     """Ends a case: what was promised must have been kept."""
 
     def end(arena: Arena) -> Verdict:
-        verdict = arena.conclude()
+        verdict = arena.finish()
         request.config.stash[REPORT].add_verdict(request.node.name, verdict)
+        assert not verdict.kinds(duplicates_allowed=arena.setup.delivery != ONCE), verdict.describe()
         return verdict
 
     return end

@@ -18,7 +18,7 @@ from typing import NamedTuple, Self
 from harness.facts import Facts
 from harness.feeder import Feeder
 from harness.ledger import Ledger, Notebook, Sent, Verdict
-from harness.matrix import ONCE, Setup
+from harness.matrix import Setup
 from harness.reader import Reader
 from harness.subject import PREFIX, READY_SECONDS, Subject, WorkerProcess
 
@@ -230,16 +230,6 @@ class Arena:
             "the outputs are read to their end",
             seconds,
         )
-
-    def conclude(self) -> Verdict:
-        """`finish`, and then the promise: nothing lost, doubled (unless the delivery allows it), or out of order.
-
-        Raises:
-            AssertionError: it was not kept.
-        """
-        verdict = self.finish()
-        assert not verdict.kinds(duplicates_allowed=self.setup.delivery != ONCE), verdict.describe()
-        return verdict
 
     def account(self) -> str:
         """What is known when something went wrong."""

@@ -1,8 +1,9 @@
 """Signals to a worker. Each function returns only after it has proved that they struck in mid-work."""
 
 import signal
+import time
 
-from harness.arena import Arena, Strike, wall_clock_ms
+from harness.arena import PROGRESS_SECONDS, Arena, Strike, wall_clock_ms
 from harness.strikes import pause, until_landed
 from harness.subject import WorkerProcess
 
@@ -66,6 +67,22 @@ def suspend_and_replace(arena: Arena, name: str) -> WorkerProcess:
     arena.await_progress()
     list(until_landed(arena, 1, strike_once))
     return suspended[-1]
+
+
+def await_survivor(arena: Arena, name: str, suspended: WorkerProcess) -> None:
+    """Returns when every partition is answered, by whichever of the two is left, or by a third that is started then."""
+    moment = time.monotonic()
+
+    def works() -> bool:
+        if arena.workers[name].status is not None:
+            if suspended.status is None:
+                arena.workers[name] = suspended
+            else:
+                arena.start_worker(name)
+        return all(arena.ledger.has_passed(partition, moment) for partition in range(arena.partitions))
+
+    arena.expect(works, f"one {name} works", PROGRESS_SECONDS)
+    arena.await_ready(arena.workers[name])
 
 
 def suspend_until_expelled(arena: Arena, name: str, *, seconds: float) -> float:
