@@ -51,13 +51,9 @@ def main(argv: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    # Only the chosen command is imported: `--help` must not wait for ONNX Runtime.
-    name = argv[0] if argv and argv[0] in COMMANDS else None
-    command = cast(Command, importlib.import_module(f"worker.commands.{name}")) if name else None
-    arguments = _build_parser(name, command).parse_args(argv)
-    assert command is not None, "argparse ends the process on anything but a known command"
     try:
-        status = command.run(arguments)
+        # Importing a command takes up to a second, in which Ctrl-C is as good as later.
+        status = _run_command(argv)
         # Here, where a reader that has left can still be answered for, and not when the interpreter ends.
         sys.stdout.flush()
         return status
@@ -70,6 +66,15 @@ def main(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _run_command(argv: Sequence[str]) -> int:
+    # Only the chosen command is imported: `--help` must not wait for ONNX Runtime.
+    name = argv[0] if argv and argv[0] in COMMANDS else None
+    command = cast(Command, importlib.import_module(f"worker.commands.{name}")) if name else None
+    arguments = _build_parser(name, command).parse_args(argv)
+    assert command is not None, "argparse ends the process on anything but a known command"
+    return command.run(arguments)
 
 
 def _build_parser(name: str | None, command: Command | None) -> argparse.ArgumentParser:

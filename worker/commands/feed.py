@@ -5,11 +5,13 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any
 
 import msgspec
 
 from worker.commands import _types as types
+from worker.commands._leaving import leaving_at_interrupt
 from worker.settings import Settings
 from worker.transport.connections import Connections, Feed
 from worker.transport.files import STANDARD_STREAM, open_input
@@ -37,18 +39,15 @@ def rate(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Sends every line as it is; lines need not be valid events."""
+    """Sends every line as it is; lines need not be valid events. At Ctrl-C, what is not confirmed may be lost."""
     settings = Settings.from_environment()
     # Not a setting in place of ours: which topics a worker reads and writes is none of the feed's business.
     topic = arguments.topic or settings.input_topic
-    feed = Connections(settings).open_feed()
-    try:
+    with leaving_at_interrupt(), closing(Connections(settings).open_feed()) as feed:
         feed.require(topic)
         with open_input(arguments.input) as lines:
             count = _send(feed, lines, topic, arguments)
         feed.flush(timeout_seconds=FLUSH_SECONDS)
-    finally:
-        feed.close()
     print(f"{count} records sent to {topic}", file=sys.stderr)
     return 0
 

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,6 +10,7 @@ from functools import partial
 import msgspec
 
 from worker.commands import _types as types
+from worker.commands._leaving import leaving_at_interrupt
 from worker.messages import Prediction
 from worker.ports import Record
 from worker.settings import Settings
@@ -37,13 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line for each prediction. Joins no group and commits nothing."""
-    # Nothing has to be cleaned up, and a KeyboardInterrupt inside the client's code can be lost there.
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     settings = Settings.from_environment()
     render = choose_render(os.environ, plain=arguments.plain, color=arguments.color, is_terminal=sys.stdout.isatty())
     left: int | None = arguments.count
     topic = arguments.topic or settings.output_topic
-    with closing(KafkaReader(client_properties(settings), topic=topic, begin=arguments.begin)) as reader:
+    with (
+        leaving_at_interrupt(),
+        closing(KafkaReader(client_properties(settings), topic=topic, begin=arguments.begin)) as reader,
+    ):
         while left is None or left > 0:
             lines = [line for record in reader.poll() if (line := _line(record, render)) is not None]
             for line in lines[:left]:
