@@ -185,8 +185,10 @@ class Settings(BaseSettings):
     """After this long the broker aborts the transaction of a worker that died; until then readers wait."""
     delivery_deadline_seconds: Seconds = 8
     """After this long the worker gives an unanswered transaction up, aborts it and reads its slice again."""
-    session_timeout_seconds: Seconds = 6
-    """After this long without a heartbeat the group gives the worker's partitions to others."""
+    session_timeout_seconds: Seconds = 15
+    """After this long without a heartbeat the group gives the worker's partitions to others. It should exceed what the
+    brokers need to replace one that died, 9 to 14 s by default, or each such death casts workers out. Less would gain
+    little: whoever takes the partitions over must wait for the transaction of the dead worker."""
     drain_seconds: Seconds = 20
     """How long the worker may finish what it has read after SIGTERM. A second signal ends it at once."""
     leave_on_stop: bool = False
