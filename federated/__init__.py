@@ -2,8 +2,11 @@
 
 import os
 
-# Both must be set before TensorFlow is imported, and everything that imports it is below this package.
+# All must be set before TensorFlow is imported, and everything that imports it is below this package.
 # Without the first, every SavedModel write fails: wrapt's compiled wrapper is not the tuple that Keras expects.
 os.environ.setdefault("WRAPT_DISABLE_EXTENSIONS", "1")
 # TensorFlow's greetings would stand between the lines that a user wants to read.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Keras keeps its defaults in a file below the home directory: another float type or epsilon there would change every
+# result, and a file that cannot be read ends the import. No file fits below a device.
+os.environ.setdefault("KERAS_HOME", os.devnull)
