@@ -21,12 +21,17 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs the script on a machine whose other programs are the given ones: name -> shell script."""
+    """Runs the script on a machine whose other programs are the given ones: name -> shell script.
 
-    def run(*command: str, **programs: str) -> "subprocess.CompletedProcess[str]":
-        path, state = tmp_path / "bin", tmp_path / "state"
-        path.mkdir()
-        state.mkdir()
+    ``python`` is the one that fetches the image, or builds it.
+    """
+
+    def run(*command: str, python: str = "exit 0", **programs: str) -> "subprocess.CompletedProcess[str]":
+        path, state, venv = tmp_path / "bin", tmp_path / "state", tmp_path / ".venv/bin"
+        for directory in (path, state, venv):
+            directory.mkdir(parents=True)
+        (venv / "python").write_text(f"#!/bin/sh\n{python}\n")
+        (venv / "python").chmod(0o755)
         for tool in TOOLS:
             (path / tool).symlink_to(shutil.which(tool) or f"no {tool} on this machine")
         for name, script in {"docker": REFUSED, "id": "echo 0", **programs}.items():
@@ -35,6 +40,7 @@ def run(tmp_path: Path) -> Run:
             file.chmod(0o755)
         return subprocess.run(
             [SCRIPT, *(command or COMMAND)],
+            cwd=tmp_path,
             env={"PATH": str(path), "TMPDIR": str(state)},
             capture_output=True,
             text=True,
@@ -70,15 +76,31 @@ def test_an_engine_that_answers_is_used_as_it_is(run: Run) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the usual\n", "")
 
 
+def engine(pid_file: Path) -> dict[str, str]:
+    """A dockerd that writes its process id, and a docker that answers from then on."""
+    return {
+        "docker": f"test -e {pid_file}",
+        "dockerd": f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 600",
+        "mv": f'exec {shutil.which("mv")} "$@"',
+    }
+
+
 def test_its_own_engine_ends_with_the_command(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "dockerd.pid"
-    ended = run(
-        *("sh", "-c", f"kill -0 $(cat {file}) && echo $DOCKER_HOST"),
-        docker=f"test -e {file}",
-        dockerd=f"echo $$ > {file}.new; mv {file}.new {file}; exec sleep 600",
-        mv=f'exec {shutil.which("mv")} "$@"',
-    )
+    pid_file = tmp_path / "dockerd.pid"
+    ended = run("sh", "-c", f"kill -0 $(cat {pid_file}) && echo $DOCKER_HOST", **engine(pid_file))
     assert (ended.returncode, ended.stdout.startswith("unix:///")) == (0, True), ended.stderr
     with pytest.raises(ProcessLookupError):
-        os.kill(int(file.read_text()), signal.SIGCONT)
+        os.kill(int(pid_file.read_text()), signal.SIGCONT)
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_an_engine_without_an_image_is_of_no_use(run: Run, tmp_path: Path) -> None:
+    pid_file = tmp_path / "dockerd.pid"
+    ended = run(python="echo 'error: no image' >&2; exit 1", **engine(pid_file))
+    assert (ended.returncode, ended.stdout) == (7, "ran\n")
+    assert ended.stderr == (
+        "no Docker engine for the tests of containers: Kafka's image can be neither pulled nor built: error: no image\n"
+    )
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), signal.SIGCONT)
     assert list((tmp_path / "state").iterdir()) == []
