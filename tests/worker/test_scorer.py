@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +91,14 @@ def test_a_model_that_answers_differently_than_at_export_is_refused(tiny_parts: 
 
 def test_at_least_one_cpu_is_available() -> None:
     assert available_cpus() >= 1
+
+
+def test_onnx_runtime_leaves_nothing_at_home(tmp_path: Path) -> None:
+    withheld = ("XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    inherited = {name: value for name, value in os.environ.items() if name not in withheld}
+    command = [sys.executable, "-c", "import worker.scorer"]
+    done = subprocess.run(
+        command, env={**inherited, "HOME": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout + done.stderr == ""
+    assert list(tmp_path.rglob("*")) == []
