@@ -6,6 +6,7 @@ a failed assertion or a null pointer (its issues 4605 and 5040), and it may wait
 """
 
 from collections.abc import Collection, Iterable
+from itertools import takewhile
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -77,9 +78,7 @@ class OffsetLookup:
     def _committed(self, partitions: Collection[Partition], seconds: float) -> dict[Partition, Committed | None]:
         answers = self._consumer.committed([TopicPartition(*partition) for partition in partitions], seconds)
         return {
-            (each.topic, each.partition): None
-            if each.offset == NO_OFFSET
-            else Committed(each.offset, each.metadata or "")
+            (each.topic, each.partition): None if each.offset == NO_OFFSET else Committed(each.offset, _note(each))
             for each in _checked(answers)
         }
 
@@ -102,6 +101,19 @@ class OffsetLookup:
     def close(self) -> None:
         """Ends the connection."""
         self._consumer.close()
+
+
+def _note(answer: TopicPartition) -> str:
+    """The note beside a committed offset.
+
+    The binding may read on behind the end of a note of fewer than 8 bytes, and calls the whole a text. What it finds in
+    memory is rarely UTF-8, or printable: it is cut there.
+    """
+    try:
+        text = answer.metadata or ""
+    except UnicodeDecodeError as error:
+        text = error.object[: error.start].decode()
+    return "".join(takewhile(str.isprintable, text))
 
 
 def _checked(answers: list[TopicPartition]) -> list[TopicPartition]:
