@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from harness.matrix import ONCE, Setup, setups
+from harness.matrix import IS_WHOLE, ONCE, Setup, setups
 from harness.report import Report
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from deploy.local.kafka.cluster import Cluster
 
-IS_WHOLE = os.environ.get("CONFORMANCE") == "whole"
 BARS, SLACK_SECONDS = 4, 8
 """A wait may be so many bars and seconds long on a machine that is busy with other things."""
 ONLY_WHOLE = pytest.mark.skip(reason="waits for the brokers' own timeouts: run make conformance")

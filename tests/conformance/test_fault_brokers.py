@@ -1,17 +1,15 @@
 """Brokers that die, and brokers that refuse."""
 
-import os
 from collections.abc import Callable
 
 import pytest
 from harness.arena import Arena
 from harness.broker_faults import kill_broker_and_restart, refuse_writes
-from harness.matrix import ONCE, Setup
+from harness.matrix import BROKERS_KILLED, Setup, share, strikes
 
 pytestmark = pytest.mark.conformance
 
 BROKER_BAR_SECONDS = 12
-FEW = 2
 
 
 @pytest.mark.fault("broker")
@@ -20,9 +18,9 @@ def test_brokers_are_killed_and_come_back(
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
-    asked_for = -(-int(os.environ.get("BROKER_KILLS") or 0) // 2) if setup.nodes > 1 and setup.delivery == ONCE else 0
+    times = strikes(short=1, whole=2, asked_for=share("BROKER_KILLS", setup, BROKERS_KILLED))
 
-    waits = kill_broker_and_restart(arena, times=max(FEW, asked_for))
+    waits = kill_broker_and_restart(arena, times=times)
 
     conclude(arena)
     readers, feeders = zip(*waits, strict=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from harness.arena import Arena
-from harness.matrix import Setup
+from harness.matrix import Setup, strikes
 from harness.membership_faults import scale_in, storm
 
 pytestmark = pytest.mark.conformance
@@ -20,7 +20,7 @@ def test_a_storm_of_rebalances(
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
 
-    waits = storm(arena, rounds=2)
+    waits = storm(arena, rounds=strikes(short=1, whole=3))
 
     conclude(arena)
     note_waits("workers come and go", waits, bar_seconds=TAKEOVER_BAR_SECONDS)

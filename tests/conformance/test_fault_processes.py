@@ -1,11 +1,10 @@
 """Signals to workers."""
 
-import os
 from collections.abc import Callable
 
 import pytest
 from harness.arena import Arena
-from harness.matrix import ONCE, PYTHON, Setup
+from harness.matrix import KILLED, PYTHON, Setup, share, strikes
 from harness.membership_faults import await_shares, kill_for_good
 from harness.process_faults import (
     await_survivor,
@@ -22,7 +21,6 @@ RESTART_BAR_SECONDS = 3
 TRANSACTION_TIMEOUT_SECONDS = 10
 TAKEOVER_BAR_SECONDS = TRANSACTION_TIMEOUT_SECONDS + 10
 """The broker looks for expired transactions every ten seconds."""
-FEW = 3
 
 
 @pytest.mark.fault("sigkill")
@@ -32,7 +30,7 @@ def test_a_worker_is_killed_and_restarted(
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
 
-    waits = kill_and_restart(arena, "a", times=share_of("KILLS", 4) if setup.delivery == ONCE else FEW)
+    waits = kill_and_restart(arena, "a", times=strikes(short=3, whole=3, asked_for=share("KILLS", setup, KILLED)))
 
     conclude(arena)
     note_waits("SIGKILL, back within a second", waits, bar_seconds=RESTART_BAR_SECONDS)
@@ -45,7 +43,7 @@ def test_a_worker_drains_and_is_restarted(
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
 
-    waits = terminate_and_restart(arena, "a", times=FEW)
+    waits = terminate_and_restart(arena, "a", times=strikes(short=2, whole=3))
 
     conclude(arena)
     note_waits("SIGTERM, back at once", waits, bar_seconds=RESTART_BAR_SECONDS)
@@ -99,8 +97,3 @@ def test_a_killed_worker_that_stays_away_is_replaced_by_the_others(
 
     conclude(arena)
     note_waits("SIGKILL, not restarted", [wait], bar_seconds=TAKEOVER_BAR_SECONDS)
-
-
-def share_of(variable: str, setups: int) -> int:
-    """How many of all strikes that the environment asks for one of so many setups takes."""
-    return max(FEW, -(-int(os.environ.get(variable) or 0) // setups))

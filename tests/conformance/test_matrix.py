@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from harness.matrix import DOZEN, EVERY_SETUP, SLOW, setups
+from harness.matrix import BROKERS_KILLED, DOZEN, EVERY_SETUP, KILLED, SLOW, setups, share
 
 pytestmark = pytest.mark.fast
 
@@ -19,3 +19,11 @@ def test_the_dozen_holds_every_pair_of_nodes_delivery_and_client() -> None:
 def test_the_whole_matrix_is_every_fault_in_every_setup() -> None:
     assert all(setups(fault, whole=True) == EVERY_SETUP for fault in [*DOZEN, *SLOW])
     assert [setups(fault, whole=False) for fault in SLOW] == [[], []]
+
+
+def test_what_is_asked_for_is_shared_out_and_not_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KILLS", "201")
+
+    assert [share("KILLS", setup, KILLED) for setup in KILLED] == [51] * 4
+    assert sum(share("KILLS", setup, KILLED) for setup in EVERY_SETUP) >= 201
+    assert share("BROKER_KILLS", BROKERS_KILLED[0], BROKERS_KILLED) == 0

@@ -12,6 +12,8 @@ DOWN_SECONDS = (1.0, 2.0, 3.0)
 REPLICATED_SECONDS = 90
 REFUSED_SECONDS = 2.0
 """Without an answer, so that the worker is known to have run into the refusal."""
+MARKER_BYTES = 100
+"""No answer is as small, but the mark that ends a transaction: a broker that could not write it would be stuck."""
 
 
 def kill_broker_and_restart(arena: Arena, *, times: int) -> list[tuple[float, float]]:
@@ -94,7 +96,7 @@ def _refuse(arena: Arena) -> None:
         arena.facts.configure_topic(arena.output_topic, min_insync_replicas=str(len(arena.cluster.nodes)))
         arena.cluster.nodes[_choose_broker(arena, 1) - 1].kill()
     else:
-        arena.facts.configure_topic(arena.output_topic, max_message_bytes="1")
+        arena.facts.configure_topic(arena.output_topic, max_message_bytes=str(MARKER_BYTES))
 
 
 def _accept_again(arena: Arena) -> None:
