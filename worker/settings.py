@@ -139,7 +139,8 @@ class Settings(BaseSettings):
     ssl_ca_file: FilePath | None = None
     """Certificates (PEM) to trust in place of the system's; for the SSL protocols."""
     transport: Literal["kafka-python", "librdkafka"] = "kafka-python"
-    """Client library. librdkafka costs less CPU; install it with: pip install 'limelight[librdkafka]'."""
+    """Client library. librdkafka costs less CPU; install it with: pip install 'limelight[librdkafka]'. A running group
+    can be moved from one to the other, worker by worker."""
     properties: Properties = {}
     """Any client property by its Kafka name, for values that suit your network: linger.ms=5,compression.type=zstd or
     JSON. What another setting governs, and what exactly once rests on, is refused."""

@@ -17,6 +17,7 @@ from worker.errors import DeliveryError
 from worker.ownership import Ownership
 from worker.pipeline import Pipeline
 from worker.ports import Committed, Output, Partition, Record
+from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.memory import MemoryAtLeastOnceSink, MemoryBroker, MemorySource
 
@@ -105,7 +106,9 @@ def test_what_is_delivered_while_a_partition_moves_is_committed_before_it_is_gon
 
     first.ownership.withdraw = deliver_at_the_last_moment
     read: list[Record] = []
+    deadline = Deadline(30)
     while not read:
+        assert deadline.remaining_seconds() > 0, "no partition moved"
         first.source.poll(max_records=10, timeout_seconds=0.1)
         read += second.source.poll(max_records=10, timeout_seconds=0.1)
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,9 +10,18 @@ from kafka import KafkaAdminClient
 
 from worker.errors import FencedError, TransportError
 from worker.ports import Output
+from worker.transport.deadline import Deadline
 from worker.transport.terms import client_id
 
 pytestmark = pytest.mark.kafka
+
+
+def turn_until(done: Callable[[], object], *members: Any) -> None:
+    deadline = Deadline(30)
+    while not done():
+        assert deadline.remaining_seconds() > 0, "it did not come to that"
+        for member in members:
+            member.source.poll(max_records=1, timeout_seconds=0.1)
 
 
 def members(group: Any) -> dict[str, str]:
@@ -24,9 +34,7 @@ def members(group: Any) -> dict[str, str]:
 def test_a_member_that_leaves_is_gone_at_once_and_one_that_closes_stays(kafka_group: Any) -> None:
     stays, leaves = kafka_group.join(instance="stays"), kafka_group.join(instance="leaves")
     stays.poll()
-    while not leaves.ownership.joined:
-        stays.source.poll(max_records=1, timeout_seconds=0.1)
-        leaves.source.poll(max_records=1, timeout_seconds=0.1)
+    turn_until(lambda: leaves.ownership.joined, stays, leaves)
     assert members(kafka_group).keys() == {"stays", "leaves"}
 
     stays.source.close()
@@ -37,9 +45,7 @@ def test_a_member_that_leaves_is_gone_at_once_and_one_that_closes_stays(kafka_gr
 
 def test_the_partitions_of_a_member_that_left_move_to_the_others(kafka_group: Any) -> None:
     stays, leaves = kafka_group.join(instance="stays"), kafka_group.join(instance="leaves")
-    while not (stays.source.assignment() and leaves.source.assignment()):
-        stays.source.poll(max_records=1, timeout_seconds=0.1)
-        leaves.source.poll(max_records=1, timeout_seconds=0.1)
+    turn_until(lambda: stays.source.assignment() and leaves.source.assignment(), stays, leaves)
     kafka_group.fill(1, partition=0)
     kafka_group.fill(1, partition=1)
 

@@ -13,6 +13,7 @@ from worker.ownership import Ownership
 from worker.ports import Committed, Partition
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import describe
+from worker.transport.membership import Membership
 from worker.transport.terms import COMMIT_SECONDS
 
 log = logging.getLogger(__name__)
@@ -21,15 +22,19 @@ log = logging.getLogger(__name__)
 class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Tells the ownership what the group decides. Runs inside a poll or the close, on the client's own thread."""
 
-    def __init__(self, ownership: Ownership, deferred: DeferredOffsets, coordinator: Any) -> None:
+    def __init__(
+        self, ownership: Ownership, deferred: DeferredOffsets, membership: Membership, coordinator: Any
+    ) -> None:
         """
         Args:
             ownership: told which partitions come and go.
             deferred: committed for partitions before they go.
+            membership: knows as whom the partitions were read.
             coordinator: the consumer's.
         """
         self._ownership = ownership
         self._deferred = deferred
+        self._membership = membership
         self._coordinator = coordinator
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -38,6 +43,10 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """A coroutine because it commits: on this thread, the client refuses calls that wait."""
+        if self._coordinator._generation.member_id != self._membership.member_id:
+            # The group had given this member up, which makes them lost.
+            self.on_partitions_lost(revoked)
+            return
         partitions = homes(revoked)
         self._ownership.withdraw(partitions)
         if deferred := self._deferred.waiting(partitions):
@@ -52,6 +61,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = homes(lost)
         self._ownership.forget(partitions)
         self._deferred.drop(partitions)
+        self._membership.member_id = ""
 
 
 def homes(partitions: Iterable[TopicPartition]) -> list[Partition]:

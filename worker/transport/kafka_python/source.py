@@ -20,7 +20,7 @@ from kafka.errors import (
 )
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
-from worker.errors import DeliveryError
+from worker.errors import BrokerUnreachableError, DeliveryError
 from worker.ownership import Ownership
 from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
@@ -106,7 +106,7 @@ class KafkaSource:
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._consumer.subscribe(
-            [topic], listener=RebalanceListener(ownership, self._deferred, self._consumer._coordinator)
+            [topic], listener=RebalanceListener(ownership, self._deferred, membership, self._consumer._coordinator)
         )
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
@@ -140,17 +140,27 @@ class KafkaSource:
         """Finds out what the client knows of the group and does not tell.
 
         Raises:
+            BrokerUnreachableError: the group had given us up meanwhile. What was read before is stale.
             FencedError: another member has our name. The heartbeat noticed, and stopped without a word.
         """
         coordinator = self._consumer._coordinator
         with coordinator._lock:
             is_member = coordinator.state == MemberState.STABLE and coordinator._join_task is None
             is_fenced = is_member and not coordinator._heartbeat_enabled
-            if is_member:
-                self.membership.member_id = coordinator._generation.member_id
+            member_id = coordinator._generation.member_id
         if is_fenced:
             raise self.membership.fenced("group instance", self._instance)
-        if is_member and not self._ownership.joined:
+        if not is_member:
+            return
+        known_id, self.membership.member_id = self.membership.member_id, member_id
+        if known_id not in ("", member_id):
+            # The client calls no listener where the group gave a member up in the middle of a rebalance and takes it
+            # back with the same partitions; but others may have had them in between.
+            self._ownership.forget(self.assignment())
+            self._deferred.drop(self.assignment())
+            self._ownership.grant(self.assignment())
+            raise BrokerUnreachableError("the group had given this member up, and took it back")
+        if not self._ownership.joined:
             # The listener does not hear of a first assignment that is empty.
             self._ownership.grant([])
 
@@ -238,8 +248,15 @@ class KafkaSource:
         return position
 
     def group_metadata(self) -> ConsumerGroupMetadata:
-        """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
-        return self._consumer.group_metadata()
+        """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced.
+
+        Raises:
+            DeliveryError: the group has given up the member that read the records; it may be another by now.
+        """
+        metadata = self._consumer.group_metadata()
+        if metadata.member_id != self.membership.member_id:
+            raise DeliveryError("the group gave this member up, and what it has read with it")
+        return metadata
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""

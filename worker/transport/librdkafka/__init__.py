@@ -5,9 +5,13 @@ Where the library's own way would lose what the worker promises, another is take
 =====================================  ================================================================================
 the library                            here
 =====================================  ================================================================================
-looks committed offsets up by itself;  `source`: a partition starts paused and is sought to where we know it must begin
+looks committed offsets up by itself;  `places`: a partition is read once we know where it must begin
 a lookup that fails at the wrong
 moment leaves its partition unread
+may answer a question for a logical    `places`: it is given numbers alone
+offset after a seek, and go there
+waits without end for a group's        `commits`: sends without waiting; the answer comes with what is read
+answer to a commit
 waits for a whole batch                `source`: one record is waited for, the others are taken as they are there
 answers a query for offsets only       `lookup`: a second connection asks
 after a fetch that waits

@@ -89,6 +89,7 @@ class LibrdkafkaSource:
         self._offset_gap = offset_gap
         self._ownership = ownership
         self._closed = False
+        self._was_given_up = False
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._commits = GroupCommits(fenced=self._fenced, done=self._deferred.settle)
@@ -133,6 +134,9 @@ class LibrdkafkaSource:
             messages = self._commits.take_early(max_records) or self._wait(timeout_seconds)
             if messages and len(messages) < max_records:
                 messages += self._consumer.consume(max_records - len(messages), 0)
+            if self._was_given_up:
+                self._was_given_up = False
+                raise BrokerUnreachableError("the group had given this member up, and took it back")
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
@@ -222,8 +226,15 @@ class LibrdkafkaSource:
         return sum(max(0, ends[partition] - offset) for partition, offset in known.items() if offset is not None)
 
     def group_metadata(self) -> Any:
-        """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced."""
-        return self._consumer.consumer_group_metadata()
+        """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced.
+
+        Raises:
+            DeliveryError: the group has given up the member that read the records; it may be another by now.
+        """
+        metadata = self._consumer.consumer_group_metadata()
+        if self._consumer.memberid() != self.membership.member_id:
+            raise DeliveryError("the group gave this member up, and what it has read with it")
+        return metadata
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
@@ -243,15 +254,27 @@ class LibrdkafkaSource:
         self.membership.remove()
 
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+        self._note_member_id()
         partitions = _homes(assigned)
-        self.membership.member_id = self._consumer.memberid() or ""
         self._places.add(partitions)
         if self._commits.is_waiting:
             self._not_granted += partitions
         else:
             self._ownership.grant(partitions)
 
-    def _revoked(self, _: Consumer, revoked: list[TopicPartition]) -> None:
+    def _note_member_id(self) -> None:
+        """Where the group gave a member up in the middle of a rebalance, and takes it back, nothing is called lost."""
+        known_id, self.membership.member_id = self.membership.member_id, self._consumer.memberid() or ""
+        if known_id not in ("", self.membership.member_id):
+            self._was_given_up = True
+            self._ownership.forget(self.assignment())
+            self._deferred.drop(self.assignment())
+            self._ownership.grant(self.assignment())
+
+    def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        if self._consumer.memberid() != self.membership.member_id and not self._closed:
+            self._lost(consumer, revoked)
+            return
         partitions = _homes(revoked)
         self._ownership.withdraw(partitions)
         if not self._closed and (deferred := self._deferred.waiting(partitions)):
@@ -263,6 +286,7 @@ class LibrdkafkaSource:
         partitions = _homes(lost)
         self._ownership.forget(partitions)
         self._forget(partitions)
+        self.membership.member_id = ""
 
     def _forget(self, partitions: Collection[Partition]) -> None:
         self._deferred.drop(partitions)
