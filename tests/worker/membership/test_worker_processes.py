@@ -108,6 +108,11 @@ def group(request: pytest.FixtureRequest, broker: str, tiny_bundle_path: Path, t
         yield Group(broker, request.param, tiny_bundle_path, tmp_path, opened)
 
 
+one_client = pytest.mark.parametrize("group", ["kafka-python"], indirect=True)
+"""For what is decided above the clients."""
+
+
+@one_client
 @pytest.mark.parametrize(
     ("number", "leave_on_stop", "stays"),
     [(signal.SIGTERM, "false", True), (signal.SIGTERM, "true", False), (signal.SIGINT, "false", False)],
@@ -140,6 +145,7 @@ def test_scale_in_moves_the_partitions_to_those_who_stay(group: Group) -> None:
     assert len(answered) == len(set(answered)) == 200
 
 
+@one_client
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_a_busy_worker_at_once_and_loses_nothing(group: Group, number: int) -> None:
     worker = group.start("one")
