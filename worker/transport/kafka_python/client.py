@@ -16,6 +16,7 @@ from kafka.net.compat import KafkaNetClient
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
 from worker.transport.diagnosis import Access, find_refusal
+from worker.transport.kafka_python.bootstrap import fall_back_on_bootstrap_servers
 from worker.transport.kafka_python.header_names import accept_any_name
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
 
@@ -39,8 +40,10 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
     opened: list[KafkaNetClient] = []
 
     def open_network(**configuration: Any) -> KafkaNetClient:
-        opened.append(KafkaNetClient(**configuration))
-        return opened[-1]
+        network = KafkaNetClient(**configuration)
+        fall_back_on_bootstrap_servers(network)
+        opened.append(network)
+        return network
 
     shared = {
         "bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000,
