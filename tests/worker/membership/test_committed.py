@@ -1,4 +1,7 @@
-"""Committed offsets and the note that they carry."""
+"""Committed offsets and the note that they carry.
+
+The fixture `group` marks what runs with it: pytest.mark.fast in memory, pytest.mark.kafka with a client.
+"""
 
 from typing import Any
 
