@@ -1,4 +1,5 @@
 """Kafka through kafka-python, which needs nothing but Python: source, sink and feed, and what only the commands use.
 
-`transactions` says which precautions this client needs before it keeps what the worker promises.
+`transactions`, `header_names` and `bootstrap` say which precautions this client needs before it keeps what the worker
+promises.
 """
