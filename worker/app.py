@@ -258,6 +258,8 @@ class StreamWorker:
     def _time(self, stage: str) -> Iterator[None]:
         with self._metrics.stage_seconds[stage].time():
             yield
+        # A slice of a slow model may take long: its micro-batches are progress, too.
+        self._heartbeat.beat()
 
 
 def process_age_seconds() -> float:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
+from worker.errors import BrokerUnreachableError, DeliveryError
 from worker.ports import Committed, Partition, Record, Source
 
 DEATHS = 2
@@ -49,15 +50,14 @@ class Attempts:
         """Leaves a note where `records` begin in a partition that this worker has not read before.
 
         Raises:
-            TransportError: the group's offsets cannot be read now.
-            DeliveryError: the group did not take the note.
+            TransportError: the group's offsets cannot be read now, or it did not take the note.
         """
-        if not records:
-            return
         # What was withdrawn during the poll is its new owner's to note.
         assigned = self._source.assignment()
         self._noted &= assigned
         begins: dict[Partition, int] = {}
+        if not records:
+            return
         unnoted = assigned - self._noted
         for record in records:
             if record.home in unnoted:
@@ -66,7 +66,12 @@ class Attempts:
             return
         found = self._source.committed(begins)
         attempts = {home: attempts_of(found[home].metadata) if home in found else 0 for home in begins}
-        self._source.commit({home: Committed(begins[home], f"attempts={attempts[home] + 1}") for home in begins})
+        notes = {home: Committed(begins[home], f"attempts={attempts[home] + 1}") for home in begins}
+        try:
+            self._source.commit(notes)
+        except DeliveryError as error:
+            # Not a delivery that was aborted: nothing but the note is missing.
+            raise BrokerUnreachableError(f"no note could be left where reading begins: {error}") from error
         self._noted |= begins.keys()
         for (topic, partition), begin in begins.items():
             if attempts[topic, partition] >= DEATHS:

@@ -51,7 +51,9 @@ def prepare(settings: Settings, *, begin: Begin, until: Begin) -> Offsets:
         begun = admin.committed(settings.group_id)
         missing = {(topic, number): offset for number, offset in begins.items() if (topic, number) not in begun}
         if begun:
-            log.info("the group has begun before and goes on where it was", group_id=settings.group_id)
+            log.warning(
+                "the group has begun before and goes on where it was, whatever --from says", group_id=settings.group_id
+            )
         if missing:
             admin.commit(settings.group_id, missing)
     return {(topic, number): end for number, end in ends.items()}

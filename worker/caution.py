@@ -8,12 +8,14 @@
            <─────────── pipe ───── answer
            <── end of the pipe ─── died, or was ended after HANG_SECONDS: once more in a new child, then a dead letter
 
-The child loads the model for itself, ignores the terminal's signals and ends with the pipe: it cannot outlive us. It
-is kept for some seconds after the last suspect, because a worker that died usually left several partitions of them.
+The child loads the model for itself, ignores the terminal's signals and dies with us, also while it hangs. It is kept
+for some seconds after the last suspect, because a worker that died usually left several partitions of them.
 """
 
+import ctypes
 import multiprocessing
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -36,6 +38,8 @@ TRIES = 2
 
 KEEP_SECONDS = 10.0
 """Starting a child costs half a second of both cores."""
+PR_SET_PDEATHSIG = 1
+"""See prctl(2)."""
 
 log = structlog.get_logger("worker")
 
@@ -127,7 +131,11 @@ class _Child:
             _ChildEndedError: it died, or hung and was ended.
             ScoringError: the model failed; the record is not to blame.
         """
-        self._pipe.send(record)
+        try:
+            self._pipe.send(record)
+        except OSError:
+            self._process.join()
+            raise _ChildEndedError(_describe_exit(self._process.exitcode)) from None
         answer: Answer = self._receive(HANG_SECONDS)
         return answer
 
@@ -154,6 +162,9 @@ def _serve(build: Callable[[], Answering], pipe: Connection) -> None:
     """The child: answers records until the pipe ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # While a record hangs, nobody notices the end of the pipe.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         answer = build()
         pipe.send(b"")

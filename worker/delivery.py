@@ -11,6 +11,8 @@ whole.
 import hashlib
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from worker.answering import Answer, Skipped
 from worker.errors import EncodeError, RecordError
 from worker.messages import DeadLetter, Headers
@@ -84,7 +86,12 @@ class SliceDelivery:
         limit = self._limits[self._output_topic]
         if encoded_bytes(self._output(record, answer, now_ms)) <= limit:
             return answer
-        shorter = keep_strongest(answer)
+        try:
+            shorter = keep_strongest(answer)
+        except (msgspec.DecodeError, RecursionError) as error:
+            return EncodeError(
+                f"the answer is too large for topic {self._output_topic} and cannot be shortened: {error}."
+            )
         size = encoded_bytes(self._output(record, shorter, now_ms))
         if size <= limit:
             return shorter

@@ -19,9 +19,12 @@ waiting until it answers again. Knows only ports.
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import compress, groupby
 from typing import NamedTuple, Protocol
+
+import structlog
 
 from worker.answering import Answer, Timer
 from worker.attempts import Attempts
@@ -29,6 +32,8 @@ from worker.breaker import CircuitBreaker
 from worker.errors import LimelightError, RecordError, ScoringError
 from worker.ownership import Epochs, Ownership
 from worker.ports import Offsets, Record, Source
+
+log = structlog.get_logger("worker")
 
 SLICES_AHEAD = 4
 """Slices between poll and commit. Two keep scoring and delivering busy, two more ride out a slow transaction."""
@@ -101,7 +106,7 @@ class Pipeline:
             breaker: opened when the model fails.
             slice_records: most records in one transaction.
             slice_bytes: a slice is closed when its keys and values pass this size.
-            until: offset of each partition behind the last record to answer; what follows is not read.
+            until: offset of each partition behind the last record to answer; what follows is passed over.
             timer: measures the stages.
             aborted: told why a turn failed that will be made again.
         """
@@ -170,20 +175,23 @@ class Pipeline:
 
         A model that fails opens the breaker; from then on a turn has it prove itself.
         """
-        if self._breaker.is_open:
-            self._breaker.probe(self._ended)
+        is_open = self._breaker.is_open
         try:
-            taken = self._to_score.get(timeout=timeout_seconds)
+            taken = self._to_score.get(timeout=0.001 if is_open else timeout_seconds)
         except queue.Empty:
+            if is_open:
+                self._breaker.probe(self._ended)
             return False
         epochs = self._still_ours(taken.epochs)
         records = [record for record in taken.records if record.home in epochs]
         try:
             if records:
+                # Asked before: who finds the killer acquits the others.
+                attempts = [self._attempts.count(record) for record in records] if taken.suspect else []
                 answers = self._answer(records, suspect=taken.suspect)
-                for record, answer in zip(records, answers, strict=True):
-                    if taken.suspect and isinstance(answer, RecordError):
-                        answer.attempts = self._attempts.count(record)
+                for answer, count in zip(answers, attempts, strict=False):
+                    if isinstance(answer, RecordError):
+                        answer.attempts = count
                 self._to_deliver.put(Scored(Slice(records, epochs, taken.suspect), answers))
                 return True
         except ScoringError as error:
@@ -217,15 +225,33 @@ class Pipeline:
         return True
 
     def drain(self, *, timeout_seconds: float) -> bool:
-        """Waits until every slice that was read is committed or dropped. Returns False if time ran out.
+        """Waits until every slice that was read is committed or dropped, and stays a member of the group meanwhile.
+
+        Returns:
+            False if time ran out.
 
         Raises:
             LimelightError: a stage failed.
         """
-        with self._changed:
-            drained = self._changed.wait_for(lambda: self._under_way == 0 or self._fatal is not None, timeout_seconds)
+        end_seconds = time.monotonic() + timeout_seconds
+        while not self.is_idle and (left_seconds := end_seconds - time.monotonic()) > 0:
+            self._check()
+            self._stay_a_member()
+            with self._changed:
+                self._changed.wait_for(lambda: self.is_idle or self._fatal is not None, min(left_seconds, IDLE_SECONDS))
         self._check()
-        return drained
+        return self.is_idle
+
+    def _stay_a_member(self) -> None:
+        try:
+            self._source.pause()
+            # Nothing comes but what a rebalance brings, and that is left to its next owner.
+            self._source.poll(max_records=1, timeout_seconds=0)
+        except LimelightError as error:
+            # What is under way may be delivered all the same.
+            if not error.retriable:
+                raise
+            log.warning("polling failed while draining", reason=str(error))
 
     def close(self) -> None:
         """Ends the threads after the turn that they are in."""
@@ -249,13 +275,19 @@ class Pipeline:
 
     @property
     def is_finished(self) -> bool:
-        """True if everything `until` was read, and is committed or dropped."""
-        if self._until is None or not self._ownership.joined or self._ownership.suspended or not self.is_idle:
+        """True if everything `until` was read from our partitions, and is committed or dropped.
+
+        Without a partition there is still something to do: those who have them may die.
+        """
+        if self._until is None or self._ownership.suspended or not self.is_idle:
             return False
-        positions = self._source.positions()
-        return all(
-            positions.get(partition, -1) >= self._until.get(partition, 0) for partition in self._source.assignment()
-        )
+        try:
+            positions = self._source.positions()
+        except LimelightError as error:
+            self._retry_or_raise(error)
+            return False
+        assigned = self._source.assignment()
+        return bool(assigned) and all(positions.get(each, -1) >= self._until.get(each, 0) for each in assigned)
 
     def _check(self) -> None:
         if self._fatal is not None:

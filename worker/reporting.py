@@ -4,6 +4,7 @@ Reporting is best effort. A broker that does not take a status, or does not tell
 """
 
 import resource
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ from worker.metrics import Metrics
 from worker.ports import Clock, Partition, Record, Source
 
 INTERVAL_SECONDS = 1.0
+BURST_RECORDS = 20
+"""In a smaller slice, most is few."""
+ALERT_SECONDS = 60.0
+"""Between two alerts to the same burst."""
 
 log = structlog.get_logger("worker")
 
@@ -57,11 +62,15 @@ class Reporter:
         self._predictions = self._dead_letters = self._aborted = 0
         self._next_seconds = 0.0
         self._offsets: dict[Partition, int] = {}
+        # Slices are counted on the thread that delivers them.
+        self._lock = threading.Lock()
+        self._next_alert_seconds = 0.0
 
     def slice_committed(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
         """Counts a committed slice."""
         now_ms = self._clock.now_ms()
-        self._offsets |= next_offsets(records)
+        with self._lock:
+            self._offsets |= next_offsets(records)
         refused = Counter(answer.stage for answer in answers if isinstance(answer, RecordError))
         predictions = sum(isinstance(answer, bytes) for answer in answers)
         self._predictions += predictions
@@ -72,11 +81,22 @@ class Reporter:
             # A negative timestamp is Kafka's word for none.
             latencies_seconds=[(now_ms - r.timestamp_ms) / 1000 for r in records if r.timestamp_ms >= 0],
         )
+        self._alert_to_bursts(refused, records)
+
+    def _alert_to_bursts(self, refused: Counter[str], records: Sequence[Record]) -> None:
+        """Somebody broke a producer: the stream goes on, but a person should know."""
+        now_seconds = self._clock.monotonic_seconds()
+        is_burst = len(records) >= BURST_RECORDS and 2 * refused.total() > len(records)
+        if not is_burst or now_seconds < self._next_alert_seconds:
+            return
+        self._next_alert_seconds = now_seconds + ALERT_SECONDS
+        log.error("most records are refused: look at the producers", first=str(records[0].position), **refused)
 
     def step_failed(self, error: LimelightError) -> None:
         """Counts an aborted transaction; what failed in reading is only told."""
         # What became of the last transaction is not known here; the position after the rewind is the truth.
-        self._offsets = {}
+        with self._lock:
+            self._offsets = {}
         if isinstance(error, DeliveryError):
             self._aborted += 1
             self._metrics.slice_aborted()
@@ -93,8 +113,10 @@ class Reporter:
         self._metrics.assigned_partitions.set(len(partitions))
         try:
             # Another worker may have gone on with partitions that are no longer ours.
-            self._offsets = {p: offset for p, offset in self._offsets.items() if p in partitions}
-            lag_records = self._source.lag(self._offsets)
+            with self._lock:
+                self._offsets = {p: offset for p, offset in self._offsets.items() if p in partitions}
+                offsets = dict(self._offsets)
+            lag_records = self._source.lag(offsets)
             self._metrics.lag_records.set(lag_records)
             status = WorkerStatus(
                 instance=self._instance,

@@ -1,6 +1,9 @@
 """Suspects are scored in a real child process, which really dies."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +15,7 @@ from worker.answering import Answer
 from worker.caution import CautiousAnswering
 from worker.errors import DecodeError, ScoringError, UnscorableError
 from worker.ports import Record
+from worker.transport.deadline import Deadline
 
 pytestmark = pytest.mark.fast
 
@@ -27,6 +31,7 @@ def answer(records):
         case b"exit":
             os._exit(3)
         case b"hang":
+            print(os.getpid(), flush=True)
             signal.pause()
         case b"refuse":
             return [DecodeError("refused")]
@@ -137,3 +142,45 @@ def test_a_model_that_fails_in_the_child_blames_no_record(deadly: Any, builder: 
     with closing(build_cautious(build)) as cautious, pytest.raises(ScoringError, match="model"):
         cautious.answer(records(*values), suspect=True)
     assert multiprocessing.active_children() == []
+
+
+def test_a_child_that_died_between_two_records_is_replaced(cautious: CautiousAnswering) -> None:
+    cautious.answer(records(b"a"), suspect=True)
+    [child] = multiprocessing.active_children()
+    child.kill()
+    child.join()
+
+    [answer] = cautious.answer(records(b"b"), suspect=True)
+
+    assert bytes(answer).startswith(b"b by ")
+
+
+OWNER = """
+import sys, threading
+sys.path.insert(0, {path!r})
+import deadly
+from worker.caution import CautiousAnswering
+from worker.ports import Record
+
+def main():
+    cautious = CautiousAnswering(None, deadly.build, progressed=lambda: None, found=lambda: None)
+    suspect = Record("events", 0, 0, 0, None, b"hang", [])
+    threading.Thread(target=lambda: cautious.answer([suspect], suspect=True), daemon=True).start()
+    threading.Event().wait()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_a_child_that_hangs_dies_with_its_owner(deadly: Any, tmp_path: Path) -> None:
+    owner_file = tmp_path / "owner.py"
+    owner_file.write_text(OWNER.format(path=str(tmp_path)))
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+    with subprocess.Popen([sys.executable, owner_file], stdout=subprocess.PIPE, text=True, env=environment) as owner:
+        assert owner.stdout is not None
+        child = int(owner.stdout.readline())  # told by the child, when it begins to hang
+        owner.kill()
+    deadline = Deadline(10)
+    while Path(f"/proc/{child}").exists():
+        assert deadline.remaining_seconds() > 0, "it outlives its owner"

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.answering import Answer
-from worker.attempts import Attempts
+from worker.attempts import DEATHS, Attempts
 from worker.breaker import CircuitBreaker
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
-from worker.errors import DecodeError, DeliveryError, LimelightError, ScoringError
+from worker.errors import DecodeError, DeliveryError, LimelightError, ScoringError, UnscorableError
 from worker.messages import DeadLetter
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
@@ -218,6 +218,68 @@ def test_a_model_that_fails_keeps_everything_waiting_until_it_answers_again() ->
         member.act("read")
         member.act("deliver")
     assert sum(map(len, answered(broker).values())) == 9
+
+
+def test_who_stops_does_not_wait_for_a_probe_of_every_slice_of_a_guilty_model() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    for number in range(9):
+        broker.append("events", number % 3, b"")
+    while member.act("read"):
+        pass
+    member.model_fails, probes = True, []
+    member.pipeline._breaker.probe = probes.append
+
+    while not member.pipeline.is_idle:
+        member.act("score")
+
+    assert probes == []
+
+
+def test_the_letter_of_a_killer_says_how_many_workers_it_cost() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    broker.append("events", 0, b"")
+    for _ in range(DEATHS):
+        Member(broker, PARTITIONS).act("read")
+    member = Member(broker, PARTITIONS)
+
+    def kill(records: Sequence[Record], *, suspect: bool) -> list[Answer]:
+        assert suspect
+        member.pipeline._attempts.acquit()
+        return [UnscorableError("it kills") for _ in records]
+
+    member.pipeline._answer = kill
+    assert all(member.act(action) for action in ("read", "score", "deliver"))
+
+    [letter] = broker.logs["dead", 0]
+    assert DeadLetter.from_headers(letter.headers).attempts == DEATHS + 1
+
+
+def test_a_member_stays_in_its_group_while_it_drains() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    broker.append("events", 0, b"")
+    assert member.act("read")
+    polls: list[bool] = []
+
+    def poll(**_: object) -> list[Record]:
+        polls.append(member.source._paused)
+        return []
+
+    member.source.poll = poll
+
+    assert not member.pipeline.drain(timeout_seconds=0.01)
+    assert polls
+    assert all(polls)
+
+
+@pytest.mark.parametrize(("partitions", "finished"), [(PARTITIONS, True), ([], False)])
+def test_a_backfill_is_finished_where_its_partitions_are(partitions: list[Partition], finished: bool) -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, partitions)
+    member.pipeline._until = dict.fromkeys(PARTITIONS, 0)
+
+    assert member.pipeline.is_finished == finished
 
 
 class TestOwnership:

@@ -1,6 +1,9 @@
 """The worker's account of itself: what a status says, and that nothing about reporting disturbs the stream."""
 
+import itertools
 import os
+import sys
+import threading
 from typing import Any
 
 import msgspec
@@ -14,7 +17,7 @@ from worker.messages import ModelRef, WorkerStatus
 from worker.metrics import Metrics
 from worker.ownership import Ownership
 from worker.ports import Offsets, Record
-from worker.reporting import INTERVAL_SECONDS, Reporter, resident_bytes
+from worker.reporting import ALERT_SECONDS, BURST_RECORDS, INTERVAL_SECONDS, Reporter, resident_bytes
 from worker.transport.memory import MemoryBroker, MemorySource
 
 pytestmark = pytest.mark.fast
@@ -215,3 +218,44 @@ def test_memory_grows_with_what_the_process_holds() -> None:
 
 def told(log: list[Any]) -> list[tuple[str, str]]:
     return [(line["event"], line["reason"]) for line in log]
+
+
+def test_slices_may_be_counted_while_a_report_is_made() -> None:
+    bench = Bench()
+    ended = threading.Event()
+
+    def count() -> None:
+        for number in itertools.cycle(range(1000)):
+            bench.reporter.slice_committed([Record("events", number, 0, NOW_MS, None, b"", [])], [b"{}"])
+            if ended.is_set():
+                return
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for _ in range(300):
+            bench.clock.seconds += INTERVAL_SECONDS
+            bench.reporter.report(ready=True)
+    finally:
+        ended.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert len(bench.published) == 300
+
+
+@pytest.mark.parametrize(("refused", "alerts"), [(BURST_RECORDS // 2, 0), (BURST_RECORDS // 2 + 1, 1)])
+def test_a_burst_of_refusals_is_told_once_in_a_while(refused: int, alerts: int) -> None:
+    bench = Bench()
+    records = bench.append(BURST_RECORDS)
+    answers: list[Answer] = [DecodeError("no")] * refused + [b"{}"] * (BURST_RECORDS - refused)
+    with capture_logs() as lines:
+        bench.reporter.slice_committed(records, answers)
+        bench.reporter.slice_committed(records, answers)
+    assert len(lines) == alerts
+
+    bench.clock.seconds += ALERT_SECONDS
+    with capture_logs() as lines:
+        bench.reporter.slice_committed(records, answers)
+    assert len(lines) == alerts

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("--bundle", type=Path, help="model bundle; default: LIMELIGHT_BUNDLE")
     backfill = parser.add_argument_group(
-        "backfill", "answer a stretch of the past into a topic of its own, in a group of its own, and end"
+        "backfill",
+        "answer a stretch of the past into a topic of its own, in a group of its own (GROUP.backfill.TOPIC), and end; "
+        "refused records go to LIMELIGHT_DEAD_LETTER_TOPIC, which may be another than that of the live workers",
     )
     backfill.add_argument("--from", dest="begin", type=types.begin, metavar="TIME", help=types.BEGIN)
     backfill.add_argument(
