@@ -12,6 +12,8 @@ pytestmark = pytest.mark.conformance
 POISON_BAR_SECONDS = 3
 KILLER_BAR_SECONDS = 20
 RECOVERY_SECONDS = 3
+SESSION_SECONDS = 6
+"""Without a heartbeat for so long, a worker loses its partitions."""
 
 
 @pytest.mark.fault("poison")
@@ -53,7 +55,8 @@ def test_a_slow_model_does_not_cost_the_membership(
 
     wait = slow_model(arena)
 
-    assert wait >= SLOW_SECONDS, "the model was not slow"
+    # Not the whole of SLOW_SECONDS: answers from before the slow batch still arrive while it takes its time.
+    assert wait > SESSION_SECONDS, "the model was not slow"
     assert worker.status is None, worker.log()
     conclude(arena)
     note_waits(f"a batch of {SLOW_SECONDS:.0f} s", [wait], bar_seconds=SLOW_SECONDS + RECOVERY_SECONDS)
