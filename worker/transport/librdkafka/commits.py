@@ -108,6 +108,8 @@ class GroupCommits:
             while self.unanswered:
                 if not deadline.remaining_seconds():
                     raise BrokerUnreachableError("the group did not answer a commit in time")
-                self.early += consumer.consume(1, STEP_SECONDS)
+                # First read, then added: a rebalance in between throws away what was early before.
+                read = consumer.consume(1, STEP_SECONDS)
+                self.early += read
         finally:
             self.is_waiting = False

@@ -130,16 +130,21 @@ class LibrdkafkaSource:
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         try:
+            self._require_membership()
             self._catch_up()
             messages = self._commits.take_early(max_records) or self._wait(timeout_seconds)
             if messages and len(messages) < max_records:
                 messages += self._consumer.consume(max_records - len(messages), 0)
-            if self._was_given_up:
-                self._was_given_up = False
-                raise BrokerUnreachableError("the group had given this member up, and took it back")
+            self._require_membership()
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
+
+    def _require_membership(self) -> None:
+        """Raises `BrokerUnreachableError` once, if what was read before belongs to a membership that is over."""
+        if self._was_given_up:
+            self._was_given_up = False
+            raise BrokerUnreachableError("the group had given this member up, and took it back")
 
     def _catch_up(self) -> None:
         """Does what waited for this poll.
@@ -257,6 +262,10 @@ class LibrdkafkaSource:
         self._note_member_id()
         partitions = _homes(assigned)
         self._places.add(partitions)
+        self._grant(partitions)
+
+    def _grant(self, partitions: Collection[Partition]) -> None:
+        """In the middle of a commit later: what the caller has read must not be stamped with the new epoch."""
         if self._commits.is_waiting:
             self._not_granted += partitions
         else:
@@ -269,7 +278,7 @@ class LibrdkafkaSource:
             self._was_given_up = True
             self._ownership.forget(self.assignment())
             self._deferred.drop(self.assignment())
-            self._ownership.grant(self.assignment())
+            self._grant(self.assignment())
 
     def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         if self._consumer.memberid() != self.membership.member_id and not self._closed:
