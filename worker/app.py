@@ -44,6 +44,8 @@ STALLED_SECONDS = 90.0
 """/livez fails after this long without a turn of the loop: longer than a rebalance or a delivery may take."""
 FIRST_BACKOFF_SECONDS = 0.02
 MAX_DOUBLINGS = 6
+STATUS_SECONDS = 0.05
+"""A status waits no longer for brokers that do not take it: it is sent on the thread that polls."""
 LEAVE_SECONDS = 10.0
 """Time to close the clients after the drain, before the process leaves without them."""
 
@@ -142,7 +144,7 @@ class StreamWorker:
             sink = opened.enter_context(
                 closing(connections.open_sink(transactional_id=instance.transactional_id, source=source))
             )
-            feed = opened.enter_context(closing(connections.open_feed()))
+            feed = opened.enter_context(closing(connections.open_feed(block_seconds=STATUS_SECONDS)))
             reporter = self._build_reporter(bundle, instance, source, feed)
             delivery = SliceDelivery(
                 sink,

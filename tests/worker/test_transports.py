@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
@@ -58,8 +58,8 @@ class Topic:
         self._opened.callback(sink.close)
         return sink
 
-    def feed(self, **changes: Any) -> Feed:
-        feed = self.connections(**changes).open_feed()
+    def feed(self, *, block_seconds: float = 5, **changes: Any) -> Feed:
+        feed = self.connections(**changes).open_feed(block_seconds=block_seconds)
         self._opened.callback(feed.close)
         return feed
 
@@ -460,6 +460,31 @@ def test_a_feed_tells_what_was_not_confirmed(topic: Topic) -> None:
 
     with pytest.raises(TransportError, match="not confirmed"):
         feed.flush(timeout_seconds=10)
+    feed.flush(timeout_seconds=10)
+
+
+def test_who_never_flushes_is_told_by_a_later_send(topic: Topic) -> None:
+    feed = topic.feed()
+    feed.send(topic.name, b"x" * 2_000_000)
+    deadline = Deadline(30)
+
+    def send_on() -> None:
+        while deadline.remaining_seconds():
+            feed.send(topic.name, b"small")
+
+    with pytest.raises(TransportError, match="not confirmed"):
+        send_on()
+
+
+def test_a_feed_waits_for_missing_brokers_no_longer_than_it_may(topic: Topic) -> None:
+    feed = topic.feed(block_seconds=0.05)
+    deadline = Deadline(2)
+
+    # Of a topic that nobody knows, kafka-python's client waits for the partitions.
+    with suppress(TransportError):
+        feed.send("nobody-knows-it", b"")
+
+    assert deadline.remaining_seconds()
 
 
 def test_a_key_has_one_partition_whichever_client_sends_it(make: Make) -> None:

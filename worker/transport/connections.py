@@ -8,6 +8,7 @@ from worker.ownership import Ownership
 from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
 from worker.transport.membership import Membership
+from worker.transport.terms import REQUEST_SECONDS
 
 
 class GroupSource(Source, Protocol):
@@ -44,7 +45,7 @@ class Feed(Protocol):
         ...
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
-        """Queues a record; a failure is raised by the next `flush`."""
+        """Queues a record; a failure is raised by the next `send` or `flush`."""
         ...
 
     def flush(self, *, timeout_seconds: float) -> None:
@@ -63,7 +64,7 @@ class Library(NamedTuple):
     source: Callable[..., GroupSource]
     sink: Callable[..., Sink]
     at_least_once_sink: Callable[..., Sink]
-    feed: Callable[[Any], Feed]
+    feed: Callable[..., Feed]
 
 
 class Connections:
@@ -129,12 +130,15 @@ class Connections:
             fenced=source.membership.fenced,
         )
 
-    def open_feed(self) -> Feed:
+    def open_feed(self, *, block_seconds: float = REQUEST_SECONDS) -> Feed:
         """
+        Args:
+            block_seconds: how long sending a record may wait for the brokers.
+
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        return self._library.feed(self._client)
+        return self._library.feed(self._client, block_seconds=block_seconds)
 
 
 def _load_membership(settings: Settings, instance: str) -> Membership:

@@ -48,12 +48,15 @@ class Access(NamedTuple):
 def find_refusal(access: Access) -> AccessDeniedError | None:
     """What is wrong with `access` at the first broker that can be reached; None if none can, or nothing is.
 
-    Nothing is concluded from silence: a broker that is overloaded, or just starting, ends connections too.
+    Nothing is concluded from silence, nor from one look: a broker that is overloaded, starting or dying ends
+    connections too, in the middle of any step.
     """
     for server in access.servers.split(","):
         host, _, port = server.strip().rpartition(":")
         try:
             problem = _find_problem(access, host.strip("[]"), int(port))
+            if problem is not None and problem != _find_problem(access, host.strip("[]"), int(port)):
+                continue
         except (OSError, ValueError, struct.error):
             continue
         return AccessDeniedError(f"the broker at {server} {problem}.") if problem else None

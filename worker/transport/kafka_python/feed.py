@@ -15,10 +15,11 @@ from worker.transport.terms import END_SECONDS, LINGER_MS, MAX_REQUEST_BYTES, RE
 class KafkaFeed:
     """A plain idempotent producer, for filling a topic and for status messages."""
 
-    def __init__(self, client: Mapping[str, Any]) -> None:
+    def __init__(self, client: Mapping[str, Any], *, block_seconds: float = REQUEST_SECONDS) -> None:
         """
         Args:
             client: connection properties, from `client_properties`.
+            block_seconds: how long `send` may wait.
 
         Raises:
             BrokerUnreachableError: no broker answered.
@@ -28,7 +29,7 @@ class KafkaFeed:
             client,
             linger_ms=LINGER_MS,
             max_request_size=MAX_REQUEST_BYTES,
-            max_block_ms=REQUEST_SECONDS * 1000,
+            max_block_ms=int(block_seconds * 1000),
             allow_auto_create_topics=False,
         )
         self._failure: Exception | None = None
@@ -38,11 +39,12 @@ class KafkaFeed:
         require_topic(find_partitions(self._producer, topic), topic)
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
-        """Queues a record; a failure is raised by the next `flush`.
+        """Queues a record; a failure is raised by the next `send` or `flush`.
 
         Raises:
-            TransportError: it cannot be queued.
+            TransportError: an earlier record was not confirmed, or this one cannot be queued.
         """
+        self._raise_failure()
         try:
             self._producer.send(topic, value, key=key).add_errback(self._failed)
         except KafkaError as error:
@@ -61,8 +63,11 @@ class KafkaFeed:
             self._producer.flush(timeout=timeout_seconds)
         except KafkaTimeoutError as error:
             self._failed(error)
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
             raise TransportError(f"a record was not confirmed: {describe(failure)}")
 
     def close(self) -> None:

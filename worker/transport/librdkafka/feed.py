@@ -15,10 +15,11 @@ ROOM_SECONDS = 0.1
 class LibrdkafkaFeed:
     """A plain idempotent producer, for filling a topic and for status messages."""
 
-    def __init__(self, client: ClientProperties) -> None:
+    def __init__(self, client: ClientProperties, *, block_seconds: float = REQUEST_SECONDS) -> None:
         """
         Args:
             client: connection properties, from `client_properties`.
+            block_seconds: how long `send` may wait.
 
         Raises:
             BrokerUnreachableError: no broker answered.
@@ -30,20 +31,23 @@ class LibrdkafkaFeed:
             # As kafka-python and Java do it: a key stays in its partition whichever client sends it.
             "partitioner": "murmur2_random",
         }
+        self._block_seconds = block_seconds
         self._producer = connect(Producer, "P", client, properties)
-        self._failures: list[KafkaError] = []
+        self._failure: KafkaError | None = None
+        """The first since it was told."""
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
         require_topic(find_partitions(self._producer, topic), topic)
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
-        """Queues a record; a failure is raised by the next `flush`.
+        """Queues a record; a failure is raised by the next `send` or `flush`.
 
         Raises:
-            TransportError: the queue is full, and nothing leaves it.
+            TransportError: an earlier record was not confirmed, or the queue is full and nothing leaves it.
         """
-        deadline = Deadline(REQUEST_SECONDS)
+        self._raise_failure()
+        deadline = Deadline(self._block_seconds)
         while True:
             try:
                 self._producer.produce(topic, value, key, on_delivery=self._report)
@@ -62,9 +66,7 @@ class LibrdkafkaFeed:
             TransportError: a record was not confirmed.
         """
         left = self._producer.flush(timeout_seconds)
-        failures, self._failures = self._failures, []
-        if failures:
-            raise TransportError(f"a record was not confirmed: {describe(failures[0])}")
+        self._raise_failure()
         if left:
             raise TransportError(f"a record was not confirmed within {timeout_seconds} s, {left} in all")
 
@@ -74,5 +76,9 @@ class LibrdkafkaFeed:
         del self._producer  # the last reference: the client ends with it
 
     def _report(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failures.append(error)
+        self._failure = self._failure or error
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise TransportError(f"a record was not confirmed: {describe(failure)}")
