@@ -12,7 +12,7 @@ from worker.beginning import Begin
 from worker.errors import SettingsError
 from worker.ports import Offsets
 from worker.settings import Settings
-from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.beginnings import begin_group
 from worker.transport.kafka_python.properties import client_properties
 from worker.transport.kafka_python.reader import KafkaReader
 
@@ -43,17 +43,10 @@ def prepare(settings: Settings, *, begin: Begin, until: Begin) -> Offsets:
     Raises:
         TransportError: the brokers did not tell, or the topic does not exist.
     """
-    client = client_properties(settings)
-    topic = settings.input_topic
+    client, topic = client_properties(settings), settings.input_topic
+    if not begin_group(client, topic=topic, group_id=settings.group_id, begin=begin):
+        log.warning(
+            "the group has begun before and goes on where it was, whatever --from says", group_id=settings.group_id
+        )
     with closing(KafkaReader(client, topic=topic, begin="beginning")) as reader:
-        begins, ends = reader.find(begin), reader.find(until)
-    with closing(KafkaAdmin(client)) as admin:
-        begun = admin.committed(settings.group_id)
-        missing = {(topic, number): offset for number, offset in begins.items() if (topic, number) not in begun}
-        if begun:
-            log.warning(
-                "the group has begun before and goes on where it was, whatever --from says", group_id=settings.group_id
-            )
-        if missing:
-            admin.commit(settings.group_id, missing)
-    return {(topic, number): end for number, end in ends.items()}
+        return {(topic, number): end for number, end in reader.find(until).items()}

@@ -68,10 +68,10 @@ class Topic:
         self._opened.callback(producer.close)
         return producer
 
-    def fill(self, count: int) -> None:
+    def fill(self, count: int, *, partition: int = 0) -> None:
         producer = self.producer()
         for number in range(count):
-            producer.send(self.name, str(number).encode(), partition=0)
+            producer.send(self.name, str(number).encode(), partition=partition)
         producer.flush()
 
     def read(self) -> list[Any]:
@@ -257,6 +257,32 @@ def test_latest_begins_behind_what_is_there(topic: Topic) -> None:
     assert offsets(poll(topic, source, at_least=2)) == [3, 4]
     source.rewind()
     assert offsets(poll(topic, source, at_least=2)) == [3, 4]
+
+
+def test_a_partition_that_is_added_begins_at_its_first_record_also_for_latest(topic: Topic, client: str) -> None:
+    topic.fill(3)
+    name = "metadata.max.age.ms" if client == "kafka-python" else "topic.metadata.refresh.interval.ms"
+    source = topic.source(start="latest", properties=f"{name}=500")
+    poll(topic, source, at_least=0)
+    with KafkaAdminClient(bootstrap_servers=topic._servers) as admin:
+        admin.create_partitions({topic.name: 2})
+    topic.fill(2, partition=1)
+
+    found = poll(topic, source, at_least=2)
+
+    assert [(record.partition, record.offset) for record in found] == [(1, 0), (1, 1)]
+
+
+def test_a_group_for_latest_begins_once_whoever_reads_first(topic: Topic) -> None:
+    topic.fill(3)
+    first = topic.source(start="latest")
+    poll(topic, first, at_least=0)
+    topic.fill(2)
+    first.close()
+
+    second = topic.source(start="latest", instance="two")
+
+    assert offsets(poll(topic, second, at_least=2)) == [3, 4]
 
 
 def test_lag_counts_what_was_not_polled(topic: Topic) -> None:

@@ -83,7 +83,7 @@ class Connections:
         self._client = self._library.properties(settings)
 
     def open_source(self, *, instance: str, ownership: Ownership) -> GroupSource:
-        """Joins the group.
+        """Joins the group, which begins where the settings say if it has not begun before.
 
         Args:
             instance: static member id.
@@ -94,12 +94,13 @@ class Connections:
             TopicMissingError: the input topic does not exist.
         """
         settings = self._settings
+        if settings.start == "latest":
+            _begin_at_the_end(settings)
         return self._library.source(
             self._client,
             topic=settings.input_topic,
             group_id=settings.group_id,
             instance=instance,
-            start=settings.start,
             offset_gap=settings.offset_gap,
             session_timeout_seconds=settings.session_timeout_seconds,
             ownership=ownership,
@@ -139,6 +140,13 @@ class Connections:
             BrokerUnreachableError: no broker answered.
         """
         return self._library.feed(self._client, block_seconds=block_seconds)
+
+
+def _begin_at_the_end(settings: Settings) -> None:
+    from worker.transport.kafka_python.beginnings import begin_group  # noqa: PLC0415 - it loads a client
+    from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
+
+    begin_group(client_properties(settings), topic=settings.input_topic, group_id=settings.group_id, begin="end")
 
 
 def _load_membership(settings: Settings, instance: str) -> Membership:

@@ -16,7 +16,6 @@ from typing import Literal
 
 from worker.errors import BrokerUnreachableError, FencedError, OffsetGapError, TopicMissingError
 
-Start = Literal["earliest", "latest"]
 OffsetGap = Literal["stop", "skip"]
 
 BOOTSTRAP_SECONDS = 10

@@ -38,7 +38,6 @@ from worker.transport.terms import (
     PARTITION_FETCH_BYTES,
     REQUEST_SECONDS,
     OffsetGap,
-    Start,
     require_topic,
 )
 
@@ -58,7 +57,6 @@ class KafkaSource:
         topic: str,
         group_id: str,
         instance: str,
-        start: Start,
         offset_gap: OffsetGap,
         session_timeout_seconds: float,
         ownership: Ownership,
@@ -70,7 +68,6 @@ class KafkaSource:
             topic: input topic.
             group_id: consumer group.
             instance: static member id.
-            start: where a partition without a committed offset begins.
             offset_gap: what to do when the position is gone from the log.
             session_timeout_seconds: after this silence the group gives the partitions away.
             ownership: told which partitions come and go.
@@ -82,7 +79,6 @@ class KafkaSource:
         """
         self._instance = instance
         self.membership = membership
-        self._start = start
         self._offset_gap = offset_gap
         self._started: dict[TopicPartition, int] = {}
         self._consumer = connect(
@@ -271,8 +267,7 @@ class KafkaSource:
     def _seek_to_start(self, partitions: Iterable[TopicPartition]) -> None:
         for partition in partitions:
             if partition not in self._started:
-                ask = self._consumer.beginning_offsets if self._start == "earliest" else self._consumer.end_offsets
-                self._started |= ask([partition], timeout_ms=REQUEST_SECONDS * 1000)
+                self._started |= self._consumer.beginning_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000)
             self._consumer.seek(partition, self._started[partition])
 
     def _handle_gap(self, error: OffsetOutOfRangeError) -> None:

@@ -51,17 +51,15 @@ Deferred: TypeAlias = Callable[[Iterable[Partition]], Mapping[Partition, Committ
 class Places:
     """Next offset of every partition that is ours. The consumer itself is told through this class alone."""
 
-    def __init__(self, consumer: Consumer, offsets: lookup.OffsetLookup, *, begin: int, deferred: Deferred) -> None:
+    def __init__(self, consumer: Consumer, offsets: lookup.OffsetLookup, *, deferred: Deferred) -> None:
         """
         Args:
             consumer: the member that reads.
             offsets: knows what the group has committed.
-            begin: where a partition without a committed offset begins, `lookup.FIRST` or `lookup.END`.
             deferred: what will be committed soon.
         """
         self._consumer = consumer
         self._lookup = offsets
-        self._begin = begin
         self._deferred = deferred
         self._positions: dict[Partition, int | None] = {}
         """None while the partition has no place."""
@@ -109,7 +107,7 @@ class Places:
         try:
             committed = {**self._lookup.committed(waiting), **self._deferred(waiting)}
             unread = [each for each, found in committed.items() if found is None and each not in self._started]
-            self._started |= self._lookup.logged(unread, self._begin)
+            self._started |= self._lookup.logged(unread, lookup.FIRST)
             for partition, found in committed.items():
                 self._go_to(partition, self._started[partition] if found is None else found.offset)
         except KafkaException as error:

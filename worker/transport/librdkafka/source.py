@@ -36,7 +36,6 @@ from worker.transport.terms import (
     METADATA_SECONDS,
     PARTITION_FETCH_BYTES,
     OffsetGap,
-    Start,
 )
 
 QUEUE_BACKOFF_MS = 20
@@ -62,7 +61,6 @@ class LibrdkafkaSource:
         topic: str,
         group_id: str,
         instance: str,
-        start: Start,
         offset_gap: OffsetGap,
         session_timeout_seconds: float,
         ownership: Ownership,
@@ -74,7 +72,6 @@ class LibrdkafkaSource:
             topic: input topic.
             group_id: consumer group.
             instance: static member id.
-            start: where a partition without a committed offset begins.
             offset_gap: what to do when the position is gone from the log.
             session_timeout_seconds: after this silence the group gives the partitions away.
             ownership: told which partitions come and go.
@@ -123,8 +120,7 @@ class LibrdkafkaSource:
         except LimelightError:
             self._lookup.close()
             raise
-        begin = lookup.FIRST if start == "earliest" else lookup.END
-        self._places = Places(self._consumer, self._lookup, begin=begin, deferred=self._deferred.waiting)
+        self._places = Places(self._consumer, self._lookup, deferred=self._deferred.waiting)
         self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
