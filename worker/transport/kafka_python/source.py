@@ -43,6 +43,9 @@ from worker.transport.terms import (
 
 log = logging.getLogger(__name__)
 
+JOIN_SECONDS = 1
+"""A poll that ends in the middle of a rebalance throws away what the group has answered, and the next one begins anew:
+with the short polls of a busy worker, on a busy machine, members were seen to join for ever."""
 LAG_SECONDS = 1
 """A report is not worth a longer halt of the polling."""
 
@@ -108,6 +111,8 @@ class KafkaSource:
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         self._deferred.try_to_flush()
+        if self._consumer._coordinator.need_rejoin():
+            timeout_seconds = max(timeout_seconds, JOIN_SECONDS)
         try:
             polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
         except FencedInstanceIdError as error:
