@@ -1,0 +1,1 @@
+"""Federated algorithms: one small pure definition each, which every engine runs."""
