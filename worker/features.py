@@ -55,6 +55,11 @@ def require_tokenizer(bundle: Path, field: TextField) -> None:
         )
 
 
+def has_tokens(text: str) -> bool:
+    """Whether `text` has a visible character; cheaper than `split`."""
+    return _TOKEN.search(text) is not None
+
+
 def split(text: str) -> list[tuple[int, int]]:
     """Spans of the tokens of `text`, in order."""
     return [match.span() for match in _TOKEN.finditer(text)]

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from federated.commands.arguments import fraction, seed
+from federated.commands.source import add_source_arguments, read_source
 from federated.data.examples import Example, encode_line
 from federated.data.holdout import Holdout, hold_out
 from federated.data.readers import read_examples
@@ -14,10 +15,7 @@ from worker.files import open_whole
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help=".csv, .jsonl or .parquet")
-    parser.add_argument("--text-field", required=True, metavar="F", help="column that holds the text")
-    parser.add_argument("--label-field", required=True, metavar="L", help="column that holds the label")
-    parser.add_argument("--client-field", metavar="C", help="column that names the owner of the row")
+    add_source_arguments(parser)
     parser.add_argument("--heldout-fraction", type=fraction, default=0.2, metavar="X", help="(%(default)s)")
     parser.add_argument("--seed", type=seed, default=1, metavar="S", help="same seed, same split (%(default)s)")
     parser.add_argument("--train-output", type=Path, required=True, metavar="FILE", help="JSON Lines, in file order")
@@ -33,12 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     train, heldout = arguments.train_output, arguments.heldout_output
     _check_outputs(arguments.data, train, heldout)
-    examples = read_examples(
-        arguments.data,
-        text_field=arguments.text_field,
-        label_field=arguments.label_field,
-        client_field=arguments.client_field,
-    )
+    examples = list(read_examples(read_source(arguments)))
     labels = [example.label for example in examples]
     parts = hold_out(labels, fraction=arguments.heldout_fraction, seed=arguments.seed)
     try:

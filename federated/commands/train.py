@@ -3,12 +3,14 @@
 import argparse
 import sys
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from federated.commands.arguments import count
+from federated.commands.source import add_source_arguments, read_source
 from federated.config import Config, list_presets, load_config, parse_overrides
 from federated.data.clients import Federation, build_federation
 from federated.data.examples import Example
@@ -29,10 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.add_argument("--preset", required=True, metavar="P", help=f"one of {', '.join(list_presets())}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="SavedModel to write; must not exist")
-    parser.add_argument("--data", type=Path, metavar="FILE", help=".csv, .jsonl or .parquet (default: generated)")
-    parser.add_argument("--text-field", metavar="F", help="column that holds the text")
-    parser.add_argument("--label-field", metavar="L", help="column that holds the label")
-    parser.add_argument("--client-field", metavar="C", help="column that names each row's client")
+    add_source_arguments(parser, instead="default: generated messages")
     parser.add_argument("--rounds", type=count, metavar="N", help="the same as --set training.rounds=N")
     parser.add_argument("--seed", type=int, metavar="S", help="the same as --set seed=S")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
@@ -104,32 +103,17 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return overrides
 
 
-def _load_examples(arguments: argparse.Namespace, config: Config) -> list[Example]:
-    flags = {
-        "--text-field": arguments.text_field,
-        "--label-field": arguments.label_field,
-        "--client-field": arguments.client_field,
-    }
-    if arguments.data is None:
-        if given := [flag for flag, value in flags.items() if value]:
-            raise ConfigError(f"{given[0]} describes a file, but there is no --data.")
-        if not config.data.records:
-            raise ConfigError(f"preset {config.preset} reads a file: give --data, --text-field and --label-field.")
-        seed = config.seed + DATA_SEED_OFFSET
-        return list(generate(records=config.data.records, seed=seed, clients=config.data.clients))
-    if missing := [flag for flag in ("--text-field", "--label-field") if not flags[flag]]:
-        raise ConfigError(f"--data {arguments.data} needs {' and '.join(missing)}: the columns to read.")
-    return read_examples(
-        arguments.data,
-        text_field=arguments.text_field,
-        label_field=arguments.label_field,
-        client_field=arguments.client_field,
-    )
+def _load_examples(arguments: argparse.Namespace, config: Config) -> Iterator[Example]:
+    if source := read_source(arguments):
+        return read_examples(source)
+    if not config.data.records:
+        raise ConfigError(f"preset {config.preset} reads a file: give --data, --text-field and --label-field.")
+    return generate(records=config.data.records, seed=config.seed + DATA_SEED_OFFSET, clients=config.data.clients)
 
 
-def _build_federation(config: Config, examples: list[Example]) -> Federation:
+def _build_federation(config: Config, examples: Iterable[Example]) -> Federation:
     return build_federation(
-        examples,
+        list(examples),
         partition_settings=config.data.partition,
         heldout_fraction=config.data.heldout_fraction,
         vocabulary_size=config.data.vocabulary_size,

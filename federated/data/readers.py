@@ -4,9 +4,9 @@ Labels and clients are text: the number 1 becomes ``"1"``, and so does 1.0. A ``
 writes it, is kept where the text is in the column ``text``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,40 +14,45 @@ from msgspec import UNSET, UnsetType
 from federated.data.examples import Example, Spans
 from federated.data.rows import read_rows
 from federated.errors import DataError
-from worker.features import split
+from worker.features import has_tokens
 
 
-def read_examples(path: Path, *, text_field: str, label_field: str, client_field: str | None = None) -> list[Example]:
-    """Reads all examples of `path`.
+class Source(NamedTuple):
+    """A file and what its columns mean."""
 
-    Args:
-        path: a file that ends in .csv, .jsonl, .json (one object a line) or .parquet.
-        text_field: column of the text.
-        label_field: column of the label.
-        client_field: column that names the example's owner.
+    path: Path
+    """Ends in one of `federated.data.rows.KINDS`."""
+    text_field: str
+    label_field: str
+    client_field: str | None = None
+    """Column that names the example's owner."""
+    table: str | None = None
+    """Of a database with more than one."""
+
+
+def read_examples(source: Source) -> Iterator[Example]:
+    """Reads `source` row by row.
 
     Raises:
         DataError: the file or one of its rows cannot be used, and the message says which; or text and label are one.
     """
+    path, text_field, label_field, client_field, table = source
     if text_field == label_field:
         raise DataError(f"{path}: {text_field!r} cannot be both the text and its label. Name two columns.")
     fields = [text_field, label_field] + ([client_field] if client_field else [])
-    examples = []
-    for place, row in read_rows(path):
+    place = None
+    for place, row in read_rows(path, table=table):
         if missing := [field for field in fields if field not in row]:
             present = ", ".join(map(repr, row)) or "none"
             raise DataError(f"{place} has no column {missing[0]!r}. Name one that it has: {present}.")
-        examples.append(
-            Example(
-                text=_text(row[text_field], text_field, place),
-                label=_name(row[label_field], label_field, place),
-                client=_name(row[client_field], client_field, place) if client_field else None,
-                planted=_planted(row, place) if text_field == "text" else UNSET,
-            )
+        yield Example(
+            text=_text(row[text_field], text_field, place),
+            label=_name(row[label_field], label_field, place),
+            client=_name(row[client_field], client_field, place) if client_field else None,
+            planted=_planted(row, place) if text_field == "text" else UNSET,
         )
-    if not examples:
+    if place is None:
         raise DataError(f"{path} holds no rows. Give a file with examples.")
-    return examples
 
 
 def _text(value: Any, field: str, place: str) -> str:
@@ -55,7 +60,7 @@ def _text(value: Any, field: str, place: str) -> str:
         raise DataError(f"{place}: {field!r} is empty. Fill it, or remove the row.")
     if not isinstance(value, str):
         raise DataError(f"{place}: {field!r} holds {type(value).__name__}, not text. Name the column of the text.")
-    if not split(value):
+    if not has_tokens(value):
         raise DataError(f"{place}: {field!r} holds no visible character. Fill it, or remove the row.")
     return value
 

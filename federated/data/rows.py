@@ -1,4 +1,4 @@
-"""Files as rows: CSV, JSON Lines and Parquet, told apart by the ending of the name.
+"""Files as rows: CSV, JSON Lines, Parquet and SQLite, told apart by the ending of the name.
 
 Every kind yields ``(place, row)``: where the row stands, for messages, and its values by column. Rows are counted from
 1; neither the CSV header nor a blank line is a row. Where a row can span lines, or lines can be blank, the place names
@@ -7,9 +7,10 @@ the line too, the last one of the row.
 
 import csv
 import re
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,17 +28,24 @@ MAX_CSV_FIELD_CHARACTERS = 16 * 2**20
 PARQUET_BATCH_ROWS = 10_000
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path, *, table: str | None = None) -> Rows:
     """Reads `path` row by row.
 
+    Args:
+        path: the file.
+        table: which table of a database to read; not needed where it has only one.
+
     Raises:
-        DataError: the file is missing, of an unknown kind or damaged; the message names the row.
+        DataError: the file is missing, of an unknown kind or damaged, and the message names the row; or `table` is
+            needed, does not exist or does not apply.
     """
-    read = _READERS.get(path.suffix.lower())
-    if read is None:
-        raise DataError(f"{path} is of an unknown kind. Give a file that ends in {', '.join(_READERS)}.")
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise DataError(f"{path} is of an unknown kind. Give a file that ends in {', '.join(KINDS)}.")
+    if table and kind not in _DATABASES:
+        raise DataError(f"{path} has no tables. Leave the table out, or name a database ({', '.join(_DATABASES)}).")
     try:
-        yield from read(path)
+        yield from _sqlite_rows(path, table) if kind in _DATABASES else _READERS[kind](path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}. Check the name and its permissions.") from error
 
@@ -121,9 +129,41 @@ def _parquet_rows(path: Path) -> Rows:
             raise DataError(f"{path} is damaged after row {number}: {error}. Write it again.") from error
 
 
+def _sqlite_rows(path: Path, table: str | None) -> Rows:
+    # SQLite would say only that it cannot open the file; this says why.
+    path.open("rb").close()
+    number = 0
+    try:
+        # `as_uri` escapes the characters that mean something in a URI; nothing is written beside the file.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            name = _choose_table(path, database, table).replace('"', '""')
+            rows = database.execute(f'SELECT * FROM "{name}"')  # noqa: S608 - a name that the database itself gave
+            columns = [column for column, *_ in rows.description]
+            for values in rows:
+                number += 1
+                yield f"{path}, row {number}", dict(zip(columns, values, strict=True))
+    except sqlite3.Error as error:
+        raise DataError(f"{path} is damaged after row {number}: {error}. Write it again.") from error
+
+
+def _choose_table(path: Path, database: sqlite3.Connection, table: str | None) -> str:
+    query = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+    names = sorted(name for (name,) in database.execute(query))
+    if table in names:
+        return table
+    if table or len(names) != 1:
+        found = ", ".join(map(repr, names)) or "none"
+        what = f"has no table {table!r}" if table else f"has {len(names)} tables"
+        raise DataError(f"{path} {what}. Name one that it has with --table: {found}.")
+    return names[0]
+
+
 _READERS: dict[str, Callable[[Path], Rows]] = {
     ".csv": _csv_rows,
     ".jsonl": _json_rows,
     ".json": _json_rows,
     ".parquet": _parquet_rows,
 }
+_DATABASES = (".sqlite", ".sqlite3", ".db")
+KINDS = (*_READERS, *_DATABASES)
+"""Endings that `read_rows` knows."""

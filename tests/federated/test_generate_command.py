@@ -12,7 +12,7 @@ import pytest
 
 from federated.__main__ import main
 from federated.data.generator import generate
-from federated.data.readers import read_examples
+from federated.data.readers import Source, read_examples
 
 pytestmark = pytest.mark.fast
 
@@ -32,7 +32,7 @@ def test_standard_output_is_json_lines(capsysbinary):
 def test_a_file_can_be_read_back(tmp_path):
     path = tmp_path / "messages.jsonl"
     assert main(["generate", "--records", "50", "--seed", "5", "--clients", "3", "--output", str(path)]) == 0
-    examples = read_examples(path, text_field="text", label_field="label", client_field="client")
+    examples = list(read_examples(Source(path, "text", "label", "client")))
     assert examples == list(generate(records=50, seed=5, clients=3))
     assert list(tmp_path.iterdir()) == [path]
 

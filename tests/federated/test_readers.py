@@ -1,6 +1,8 @@
 """Every kind of file gives the same examples, and every kind of damage one clear error that names the row."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pyarrow
 import pytest
@@ -8,7 +10,7 @@ from msgspec import UNSET
 from pyarrow import parquet
 
 from federated.data.examples import Example
-from federated.data.readers import read_examples
+from federated.data.readers import Source, read_examples
 from federated.errors import DataError
 
 pytestmark = pytest.mark.fast
@@ -21,8 +23,8 @@ EXPECTED = [Example("很快，好吃", "1", "a"), Example('said "no",\nthen left
 CSV = 'review,stars,user\r\n"很快，好吃",1,a\r\n"said ""no"",\nthen left",0,b\r\n'
 
 
-def read(path, client_field="user"):
-    return read_examples(path, text_field="review", label_field="stars", client_field=client_field)
+def read(path, client_field="user", table=None):
+    return list(read_examples(Source(path, "review", "stars", client_field, table)))
 
 
 def write(path, content):
@@ -57,6 +59,43 @@ def test_parquet(tmp_path):
     assert read(tmp_path / "a.parquet") == EXPECTED
 
 
+@pytest.fixture
+def database(tmp_path):
+    """Two tables, one of them with a name that has to be quoted."""
+    path = tmp_path / "a b?.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute('CREATE TABLE "re ""views" (review, stars, user)')
+        connection.executemany('INSERT INTO "re ""views" VALUES (:review, :stars, :user)', ROWS)
+        connection.execute("CREATE TABLE other (x)")
+    return path
+
+
+def test_a_table_of_a_database(database):
+    assert read(database, table='re "views') == EXPECTED
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DROP TABLE other")
+    assert read(database) == EXPECTED, "the only table needs no name"
+
+
+def test_a_database_without_the_table(database):
+    assert """has 2 tables. Name one that it has with --table: 'other', 're "views'.""" in refusal(database)
+    with pytest.raises(DataError, match=r"has no table 'x'\. Name one that it has"):
+        read(database, table="x")
+
+
+def test_a_damaged_database(tmp_path, database):
+    assert "is damaged after row 0" in refusal(write(tmp_path / "a.sqlite", b"SQLite format 3\0 but no more"))
+    content = bytearray(database.read_bytes())
+    content[4096:] = bytes(len(content) - 4096)
+    with pytest.raises(DataError, match="is damaged after row 0"):
+        read(write(database, bytes(content)), table='re "views')
+
+
+def test_a_file_has_no_tables(tmp_path):
+    with pytest.raises(DataError, match="has no tables"):
+        read(write(tmp_path / "a.csv", CSV), table="x")
+
+
 def test_without_a_client_column_nobody_owns_the_rows(tmp_path):
     examples = read(write(tmp_path / "a.csv", CSV), client_field=None)
     assert {example.client for example in examples} == {None}
@@ -80,17 +119,17 @@ def test_blank_lines_are_no_rows(tmp_path):
 def test_planted_spans_are_kept_with_their_text(tmp_path):
     line = {"text": "not on", "subject": "lamp", "label": "x", "planted": [[0, 3]]}
     path = write(tmp_path / "a.jsonl", json.dumps(line))
-    assert read_examples(path, text_field="text", label_field="label")[0].planted == [(0, 3)]
-    assert read_examples(path, text_field="subject", label_field="label")[0].planted is UNSET
+    assert next(read_examples(Source(path, "text", "label"))).planted == [(0, 3)]
+    assert next(read_examples(Source(path, "subject", "label"))).planted is UNSET
 
 
 def test_planted_that_is_no_list_of_spans_is_refused(tmp_path):
     path = write(tmp_path / "a.jsonl", json.dumps({"text": "a rose", "label": "x", "planted": "2020-05-01"}))
     with pytest.raises(DataError, match=r"row 1 \(line 1\): 'planted' is not a list.*Rename the column"):
-        read_examples(path, text_field="text", label_field="label")
+        next(read_examples(Source(path, "text", "label")))
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet", "a.db"])
 def test_a_missing_file(tmp_path, name):
     assert "No such file" in refusal(tmp_path / name)
 
@@ -101,7 +140,7 @@ def test_a_directory(tmp_path):
 
 
 def test_an_unknown_kind(tmp_path):
-    assert ".csv, .jsonl, .json, .parquet" in refusal(write(tmp_path / "a.xlsx", b""))
+    assert ".csv, .jsonl, .json, .parquet, .sqlite, .sqlite3, .db" in refusal(write(tmp_path / "a.xlsx", b""))
 
 
 HEADER = "review,stars,user\n"
@@ -197,7 +236,7 @@ def test_a_parquet_column_that_python_cannot_hold(tmp_path, column):
 def test_a_text_cannot_be_its_own_label(tmp_path):
     path = write(tmp_path / "a.csv", CSV)
     with pytest.raises(DataError, match="'stars' cannot be both the text and its label"):
-        read_examples(path, text_field="stars", label_field="stars")
+        next(read_examples(Source(path, "stars", "stars")))
 
 
 def test_a_text_without_a_visible_character(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from federated.data.clients import build_federation
 from federated.data.partition import PartitionSettings
-from federated.data.readers import read_examples
+from federated.data.readers import Source, read_examples
 
 pytestmark = pytest.mark.fast
 
@@ -17,7 +17,7 @@ REVIEWS = DATA_DIR / "waimai_10k.csv"
 
 @pytest.mark.skipif(not REVIEWS.exists(), reason=f"{REVIEWS} is not there; set DATA_DIR to the directory that has it")
 def test_reviews_become_clients():
-    examples = read_examples(REVIEWS, text_field="review", label_field="label")
+    examples = list(read_examples(Source(REVIEWS, "review", "label")))
     assert len(examples) == 11_987
     federation = build_federation(
         examples,
