@@ -26,6 +26,7 @@ COMMANDS = {
     "tail": "follow the predictions, with the tokens that the model looked at",
     "topics": "check the topics, or create those that are missing",
     "dlq": "list the refused records, export them, or send them again",
+    "models": "look into the registry of models, and say which versions answer",
     "config": "show or check the settings",
 }
 

@@ -248,7 +248,7 @@ def load_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"no bundle at {path}: {error.strerror} ({MANIFEST}). Give the directory that `python -m export` printed."
         ) from error
-    manifest = _decode_manifest(path, text)
+    manifest = decode_manifest(text, place=str(path / MANIFEST))
     if compute_version(manifest) != manifest.version:
         raise BundleDigestError(
             f"{path / MANIFEST} was changed after it was written: its content does not give version "
@@ -293,17 +293,22 @@ class _AnyManifest(Struct):
     schema_version: int
 
 
-def _decode_manifest(path: Path, text: bytes) -> Manifest:
+def decode_manifest(text: bytes, *, place: str) -> Manifest:
+    """Reads a manifest, which is at `place`.
+
+    Raises:
+        BundleSchemaError: it is malformed, or follows another schema version.
+    """
     try:
         found = msgspec.json.decode(text, type=_AnyManifest).schema_version
         if found != SCHEMA_VERSION:
             raise BundleSchemaError(
-                f"{path / MANIFEST} has schema version {found}; this worker reads version {SCHEMA_VERSION}. "
+                f"{place} has schema version {found}; this worker reads version {SCHEMA_VERSION}. "
                 "Export the model again, or run the worker of that version."
             )
         return msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleSchemaError(f"{path / MANIFEST} is not a manifest: {error}") from error
+        raise BundleSchemaError(f"{place} is not a manifest: {error}") from error
 
 
 def _read_verified(path: Path, name: str, digest: str) -> bytes:

@@ -8,6 +8,9 @@
     │   ├── BundleSchemaError      written for another schema version
     │   ├── BundleDigestError      a file is missing, changed, or outside the bundle
     │   └── BundleTensorError      the manifest and ONNX Runtime disagree about a tensor
+    ├── RegistryError              the registry of models, or a deployment in it, cannot be used
+    │   ├── RegistryUnreachableError  *retriable*: the store does not answer
+    │   └── DeploymentConflictError   somebody else changed the deployment first
     ├── RecordError                one record is at fault: dead letter, and the stream goes on
     │   ├── DecodeError            stage "decode": not UTF-8, not JSON, no value
     │   ├── ValidationError        stage "validate": a field is missing, empty or of the wrong type
@@ -54,6 +57,20 @@ class BundleDigestError(BundleError):
 
 class BundleTensorError(BundleError):
     """A tensor of the manifest differs from what ONNX Runtime reports."""
+
+
+class RegistryError(LimelightError):
+    """The registry of models, or a deployment in it, cannot be used."""
+
+
+class RegistryUnreachableError(RegistryError):
+    """The store that holds the registry does not answer."""
+
+    retriable = True
+
+
+class DeploymentConflictError(RegistryError):
+    """The deployment is not what the change was decided on."""
 
 
 class RecordError(LimelightError):

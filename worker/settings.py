@@ -29,9 +29,6 @@ from worker.errors import SettingsError
 
 PREFIX = "LIMELIGHT_"
 MASK = "********"
-FOREIGN_NAMES = frozenset({"LIMELIGHT_CACHE_DIR"})
-"""Names with our prefix that other programs read: ``deploy.local`` keeps downloaded brokers in the cache directory."""
-
 _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SECRET_PROPERTY = re.compile(r"password|passphrase|secret|jaas|\.pem$|oauthbearer\.config|oauthbearer\.extensions")
@@ -167,7 +164,18 @@ class Settings(BaseSettings):
     """What to do when records were deleted before they were read: stop loudly, or go on with the oldest left."""
 
     bundle: Path | None = None
-    """Directory of the model bundle, as printed by `python -m export`. Required to score."""
+    """Directory of the model bundle, as printed by `python -m export`. To score, give this or a registry."""
+    registry: str | None = None
+    """Where models are kept that change while the worker runs: a directory, or a URL such as s3://bucket/models."""
+    model_name: Name | None = None
+    """Which model of the registry to follow."""
+    poll_seconds: Annotated[float, Field(ge=0.05, le=3600)] = 0.5
+    """How often the registry's deployment file is read. For so long, workers of a group may answer with different
+    versions after a change."""
+    golden_limit_seconds: Seconds = 0.1
+    """A version of the registry that needs longer for one of its golden records is refused."""
+    cache_dir: Path | None = None
+    """Where downloads are kept. The default is limelight in XDG_CACHE_HOME or in .cache of the home directory."""
     id_field: RecordField = "id"
     """Record field with the event's id, if it has one."""
     fields: FieldMap = {}
@@ -206,7 +214,16 @@ class Settings(BaseSettings):
     """Least severe log line that is written."""
 
     @field_validator(
-        "sasl_mechanism", "sasl_username", "sasl_password", "ssl_ca_file", "instance_id", "bundle", mode="before"
+        "sasl_mechanism",
+        "sasl_username",
+        "sasl_password",
+        "ssl_ca_file",
+        "instance_id",
+        "bundle",
+        "registry",
+        "model_name",
+        "cache_dir",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
@@ -238,6 +255,19 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(unused)} would not be used with {chosen}; use SASL_SSL")
         if self.ssl_ca_file is not None and not self.security_protocol.endswith("SSL"):
             raise ValueError(f"{variable('ssl_ca_file')} would not be used with {chosen}; use SSL or SASL_SSL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if self.bundle is not None and self.registry is not None:
+            raise ValueError(
+                f"{variable('bundle')} and {variable('registry')} are both set: this bundle, or what the registry "
+                "says? Unset one of them"
+            )
+        if (self.registry is None) != (self.model_name is None):
+            raise ValueError(
+                f"{variable('registry')} and {variable('model_name')} belong together; set both or neither"
+            )
         return self
 
     @model_validator(mode="after")
@@ -274,8 +304,37 @@ class Settings(BaseSettings):
             SettingsError: it is not set.
         """
         if self.bundle is None:
-            raise SettingsError(f"{variable('bundle')} is not set. Give the directory that `python -m export` printed.")
+            raise SettingsError(
+                f"{variable('bundle')} is not set. Give the directory that `python -m export` printed, or set "
+                f"{variable('registry')} and {variable('model_name')}."
+            )
         return self.bundle
+
+    def require_registry(self) -> tuple[str, str]:
+        """Returns `registry` and `model_name`.
+
+        Raises:
+            SettingsError: they are not set.
+        """
+        if self.registry is None or self.model_name is None:
+            raise SettingsError(
+                f"{variable('registry')} and {variable('model_name')} are not set. Give a directory or a URL such as "
+                "s3://bucket/models, and the name of a model in it."
+            )
+        return self.registry, self.model_name
+
+    def cache_directory(self) -> Path:
+        """Returns `cache_dir` or its default.
+
+        Raises:
+            SettingsError: it is not set, and the user has no home directory.
+        """
+        if self.cache_dir is not None:
+            return self.cache_dir
+        try:
+            return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "limelight")
+        except RuntimeError as error:
+            raise SettingsError(f"there is no home directory for downloads. Set {variable('cache_dir')}.") from error
 
     def property_values(self) -> dict[str, str]:
         """Returns `properties`, secrets included."""
@@ -325,7 +384,7 @@ def mask_credentials(text: str) -> str:
 def _refuse_unknown_names(environment: Iterable[str]) -> None:
     known = [variable(field) for field in Settings.model_fields]
     for name in sorted(environment):
-        if not name.upper().startswith(PREFIX) or name in known or name in FOREIGN_NAMES:
+        if not name.upper().startswith(PREFIX) or name in known:
             continue
         closest = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
         raise SettingsError(

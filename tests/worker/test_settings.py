@@ -1,6 +1,7 @@
 import os
 import string
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -76,7 +77,6 @@ def test_an_unknown_name_is_refused_with_the_closest_known_one(
 
 
 def test_names_that_other_programs_read_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIMELIGHT_CACHE_DIR", "/var/cache/limelight")
     monkeypatch.setenv("LIMELIGHTER", "x")
 
     Settings.from_environment()
@@ -238,3 +238,27 @@ def test_a_field_map_that_the_model_cannot_use_is_refused(overrides: dict[str, o
 def test_a_missing_bundle_is_asked_for_by_name() -> None:
     with pytest.raises(SettingsError, match="LIMELIGHT_BUNDLE is not set"):
         Settings.from_environment().require_bundle()
+
+
+def test_a_bundle_and_a_registry_contradict_each_other() -> None:
+    message = refusal(bundle="a/bundle", registry="s3://bucket/models", model_name="tiny")
+
+    assert message == (
+        "LIMELIGHT_BUNDLE and LIMELIGHT_REGISTRY are both set: this bundle, or what the registry says? "
+        "Unset one of them."
+    )
+
+
+@pytest.mark.parametrize("given", [{"registry": "models"}, {"model_name": "tiny"}])
+def test_a_registry_needs_the_name_of_a_model(given: dict[str, str]) -> None:
+    assert "LIMELIGHT_REGISTRY and LIMELIGHT_MODEL_NAME belong together" in refusal(**given)
+
+
+def test_downloads_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert Settings().cache_directory() == Path("/home/me/.cache/limelight")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert Settings().cache_directory() == Path("/caches/limelight")
+    assert Settings(cache_dir=Path("mine")).cache_directory() == Path("mine")

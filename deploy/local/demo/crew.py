@@ -18,7 +18,7 @@ SHOWN_LINES = 20
 SETTINGS = "LIMELIGHT_"
 """How the names of the worker's settings begin."""
 CACHE_DIR = "LIMELIGHT_CACHE_DIR"
-"""No worker's setting: where the broker's jars are."""
+"""Not only a worker's setting: the broker's jars are there, too."""
 
 
 class Crew:

@@ -1,0 +1,13 @@
+"""Models that change while the worker runs: a registry, and what follows it.
+
+::
+
+    operator                        registry                                worker
+    ────────                        ────────                                ──────
+    models publish ──────────────>  <name>/<version>/  bundles  ──────────> CACHE_DIR, verified
+    models promote, canary, ──────> <name>/deployment.json  <── polled ──── follower ── swap ──> the next slice
+           shadow, rollback         {generation, current, canary, shadow}
+
+`deployment` is the file and how it changes, `registry` where it lives on a `store`; `cache` and `loading` bring a
+version into memory, `following` swaps it in, `serving` chooses a version for each record.
+"""
