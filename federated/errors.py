@@ -6,6 +6,9 @@
     ├── DataError       the examples cannot be used: a file, a row, a column or a label is at fault
     ├── ConfigError     a preset, a key or a flag is unknown or out of range
     ├── OutputError     the model or its log cannot be written where it was asked for
+    ├── PrivacyError    what was asked for cannot be promised, or the promise could not be kept
+    │   └── BudgetError one more round would pass the budget; it was not started
+    ├── AggregationError the clients' updates cannot be combined so, or too few of them arrived
     ├── DivergenceError the model's numbers ran over, mostly because a learning rate is too high
     └── EngineError     TensorFlow Federated's worker process did not start, or died
 """
@@ -23,6 +26,18 @@ class ConfigError(LimelightError):
 
 class OutputError(LimelightError):
     """What the run leaves behind cannot be written there."""
+
+
+class PrivacyError(LimelightError):
+    """The privacy that was asked for cannot be promised, or cannot be kept."""
+
+
+class BudgetError(PrivacyError):
+    """The next round would spend more than the budget. It was not started."""
+
+
+class AggregationError(LimelightError):
+    """The clients' updates cannot be combined in this way, or too few of them arrived."""
 
 
 class DivergenceError(LimelightError):

@@ -17,6 +17,8 @@ SMALL = ["data.records=600", "data.clients=6", "data.max_tokens=32", "model.embe
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # SciPy's convolutions, in the version that TensorFlow Federated takes.
+    config.addinivalue_line("filterwarnings", "ignore:np.find_common_type is deprecated:DeprecationWarning")
     # Keras draws the seeds of initializers so, once it has been given a global seed.
     config.addinivalue_line("filterwarnings", "ignore:non-integer arguments to randrange:DeprecationWarning")
 

@@ -1,0 +1,119 @@
+"""What a run has spent, on disk before it is spent.
+
+A round goes in this order, and only the first step can refuse it:
+
+1. Before anything else, `Ledger.charge` looks whether the round fits the budget, and writes its charge: fsync, rename,
+   fsync.
+2. The round's noise is drawn, and the noisy sum is released to the server's step.
+3. The checkpoint is written.
+
+A crash between 1 and 3 leaves a charge for a round that the checkpoint does not have. The resumed run repeats that
+round with the same cohort and, because it comes from the same key, the same noise: what it releases is what was
+released, or would have been. So a round is charged once, nothing is ever given back, and a ledger that does not fit the
+key or the promise is refused.
+"""
+
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from federated.errors import BudgetError, PrivacyError
+from federated.privacy.keys import NoiseKey
+from federated.privacy.plan import PrivacyPlan
+from worker.files import write_file
+
+
+class LedgerFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file's content."""
+
+    plan: PrivacyPlan
+    key_fingerprint: str
+    charged_rounds: int
+
+
+class Ledger:
+    """The spending of one run. Use `open_ledger`."""
+
+    def __init__(self, path: Path, content: LedgerFile) -> None:
+        self._path = path
+        self._content = content
+
+    @property
+    def plan(self) -> PrivacyPlan:
+        """The promise as it was made when the run began."""
+        return self._content.plan
+
+    @property
+    def charged_rounds(self) -> int:
+        """Rounds whose noise may have been drawn."""
+        return self._content.charged_rounds
+
+    @property
+    def spent(self) -> float:
+        """Epsilon, at the plan's delta."""
+        return self._content.plan.curve[self.charged_rounds]
+
+    def charge(self, number: int) -> None:
+        """Makes the charge of round `number` durable; afterwards its noise may be drawn.
+
+        Raises:
+            BudgetError: the round would pass the budget. It must not be started.
+            PrivacyError: an earlier round was not charged, or the ledger cannot be written.
+        """
+        plan = self._content.plan
+        if number <= self.charged_rounds:
+            return
+        if number > self.charged_rounds + 1:
+            raise PrivacyError(
+                f"round {number} cannot be charged to {self._path}: the last charged one is {self.charged_rounds}. "
+                "The ledger is older than the model; a model beside an older ledger has no known privacy."
+            )
+        if number >= len(plan.curve) or plan.curve[number] > plan.epsilon:
+            raise BudgetError(
+                f"round {number} was not started: {self.spent:.3f} of epsilon {plan.epsilon:g} are spent after "
+                f"{self.charged_rounds} rounds, and the next would pass it. Start a new run with a larger budget."
+            )
+        self._write(msgspec.structs.replace(self._content, charged_rounds=number))
+
+    def _write(self, content: LedgerFile) -> None:
+        try:
+            write_file(self._path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+        except OSError as error:
+            raise PrivacyError(
+                f"cannot write the ledger {self._path}: {error.strerror}. No noise was drawn."
+            ) from error
+        self._content = content
+
+
+def open_ledger(path: Path, plan: PrivacyPlan, key: NoiseKey) -> Ledger:
+    """Opens the run's ledger, or begins one.
+
+    Raises:
+        PrivacyError: the ledger is damaged, or belongs to another promise or key.
+    """
+    fresh = LedgerFile(plan=plan, key_fingerprint=key.fingerprint(), charged_rounds=0)
+    ledger = Ledger(path, fresh)
+    if not path.exists():
+        ledger._write(fresh)
+        return ledger
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=LedgerFile)
+    except OSError as error:
+        raise PrivacyError(f"cannot read the ledger {path}: {error.strerror}.") from error
+    except msgspec.DecodeError as error:
+        raise PrivacyError(
+            f"{path} is not a ledger: {error}. What the run has spent is unknown; start anew."
+        ) from error
+    if found.key_fingerprint != fresh.key_fingerprint:
+        raise PrivacyError(f"{path} was written with another noise key. Resume with the key of the run, or start anew.")
+    if _promise(found.plan) != _promise(plan):
+        raise PrivacyError(f"{path} was written for another promise. Resume with the settings of the run.")
+    if not 0 <= found.charged_rounds < len(found.plan.curve):
+        raise PrivacyError(f"{path} counts {found.charged_rounds} rounds of {found.plan.rounds}. Start anew.")
+    return Ledger(path, found)
+
+
+def _promise(plan: PrivacyPlan) -> tuple[object, ...]:
+    """All of a plan but what another version of a library computes a little differently."""
+    return plan.mechanism, plan.epsilon, plan.delta, plan.rounds
