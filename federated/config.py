@@ -29,6 +29,7 @@ PositiveInt = Annotated[int, Meta(ge=1)]
 LayerSize = Annotated[int, Meta(ge=1, le=MAX_SIZE)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
+ShareOrNone = Annotated[float, Meta(ge=0, lt=1)]
 
 
 class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +41,11 @@ class DataConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How many clients to generate; not used with ``--data``."""
     partition: PartitionSettings = PartitionSettings()
     heldout_fraction: Share = 0.1
-    """Share of the examples that no client sees."""
+    """Share of the training clients' examples that they do not train on."""
+    validation_clients: ShareOrNone = 0.0
+    """Share of the clients that never train; choices are made on them."""
+    test_fraction: ShareOrNone = 0.0
+    """Share of all examples that stays sealed until ``evaluate --final``."""
     vocabulary_size: Annotated[int, Meta(ge=3)] = 4_000
     """Most token ids, padding and unknown among them."""
     min_count: PositiveInt = 2

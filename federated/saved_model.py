@@ -14,7 +14,7 @@ Both signatures take ``token_ids`` int32 `[B, T]` and give ``probabilities`` `[B
 reads the padding too: it is exact only for rows without any, and is there for export, which gives the recurrent nodes
 each row's length.
 
-``reference.jsonl`` holds examples that the server itself held out to judge the model by; no client's data is in it.
+``reference.jsonl`` holds examples that were kept from training to judge the model by.
 """
 
 from collections.abc import Sequence

@@ -74,7 +74,12 @@ def normalize(token: str) -> str:
 
 def tokenize(text: str) -> list[str]:
     """Normalised tokens of `text`, in order."""
-    return [normalize(token) for token in _TOKEN.findall(text)]
+    return [normalize(token) for token in cut(text)]
+
+
+def cut(text: str) -> list[str]:
+    """Tokens of `text` as they are written, in order."""
+    return _TOKEN.findall(text)
 
 
 class TextEncoder:

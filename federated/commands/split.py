@@ -4,6 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
+import numpy as np
+
 from federated.commands.arguments import fraction, seed
 from federated.commands.source import add_source_arguments, read_source
 from federated.data.examples import Example, encode_line
@@ -32,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     train, heldout = arguments.train_output, arguments.heldout_output
     _check_outputs(arguments.data, train, heldout)
     examples = list(read_examples(read_source(arguments)))
-    labels = [example.label for example in examples]
+    labels = np.array([example.label for example in examples])
     parts = hold_out(labels, fraction=arguments.heldout_fraction, seed=arguments.seed)
     try:
         _write(examples, parts, train=train, heldout=heldout)
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _write(examples: list[Example], parts: Holdout, *, train: Path, heldout: Path) -> None:
     with open_whole(train) as train_file, open_whole(heldout) as heldout_file:
         for file, indices in (train_file, parts.train), (heldout_file, parts.heldout):
-            file.writelines(encode_line(examples[i], identifier=i + 1) for i in indices)
+            file.writelines(encode_line(examples[i], identifier=i + 1) for i in indices.tolist())
         # Neither file takes its name before both are on the disk.
         for file in train_file, heldout_file:
             file.flush()

@@ -3,8 +3,9 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,10 @@ from federated.config import Config, list_presets, load_config, parse_overrides
 from federated.data.clients import Federation, build_federation
 from federated.data.examples import Example
 from federated.data.generator import generate
+from federated.data.populations import Shares
 from federated.data.readers import read_examples
+from federated.data.spill import write_store
+from federated.data.store import ClientStore
 from federated.errors import ConfigError, OutputError
 from federated.outputs import check_outputs
 from worker.files import write_file
@@ -52,18 +56,20 @@ def run(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.preset, _overrides(arguments))
     log_dir = arguments.log_dir or Path(f"{arguments.out}-logs")
     check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json, data=arguments.data)
-    federation = _build_federation(config, _load_examples(arguments, config))
-    examples = sum(len(client.label) for client in federation.clients)
-    print(
-        f"{len(federation.clients)} clients with {examples:,} examples, {len(federation.heldout.label):,} held out; "
-        f"{len(federation.labels)} labels, {len(federation.vocabulary):,} tokens",
-        file=sys.stderr,
-    )
-    try:
-        result = _train(config, federation, out=arguments.out, log_dir=log_dir)
-    except (KeyboardInterrupt, SystemExit):
-        print("interrupted: no model was written", file=sys.stderr)
-        raise
+    with TemporaryDirectory(prefix="limelight-store-") as scratch:
+        write_store(Path(scratch) / "store", _load_examples(arguments, config))
+        federation = _build_federation(config, ClientStore(Path(scratch) / "store"))
+        print(
+            f"{len(federation.clients)} clients with {federation.clients.sizes.sum():,} examples, "
+            f"{len(federation.heldout.label):,} held out; "
+            f"{len(federation.labels)} labels, {len(federation.vocabulary):,} tokens",
+            file=sys.stderr,
+        )
+        try:
+            result = _train(config, federation, out=arguments.out, log_dir=log_dir)
+        except (KeyboardInterrupt, SystemExit):
+            print("interrupted: no model was written", file=sys.stderr)
+            raise
     if arguments.json:
         _write_figures(arguments.json, result)
     print(
@@ -111,13 +117,14 @@ def _load_examples(arguments: argparse.Namespace, config: Config) -> Iterator[Ex
     return generate(records=config.data.records, seed=config.seed + DATA_SEED_OFFSET, clients=config.data.clients)
 
 
-def _build_federation(config: Config, examples: Iterable[Example]) -> Federation:
+def _build_federation(config: Config, store: ClientStore) -> Federation:
+    data = config.data
     return build_federation(
-        list(examples),
-        partition_settings=config.data.partition,
-        heldout_fraction=config.data.heldout_fraction,
-        vocabulary_size=config.data.vocabulary_size,
-        min_count=config.data.min_count,
-        max_tokens=config.data.max_tokens,
+        store,
+        partition_settings=data.partition,
+        shares=Shares(heldout=data.heldout_fraction, validation=data.validation_clients, test=data.test_fraction),
+        vocabulary_size=data.vocabulary_size,
+        min_count=data.min_count,
+        max_tokens=data.max_tokens,
         seed=config.seed,
     )

@@ -1,44 +1,97 @@
-"""Examples as arrays, client by client.
+"""The clients of a run and the populations that judge its model, read from a store as they are needed.
 
-Representation: axis 0 of every array is the example. ``token_ids`` is int32 `[N, T]`, padded on the right with 0;
-``label`` is int32 `[N]`, an index into `Federation.labels`. T is `Federation.max_tokens` for every client, so that
-clients can be stacked without another pad.
+T is `Federation.max_tokens` for every client, so that clients can be stacked without another pad.
 """
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.data.encoding import ClientDataset, Encoding, build_encoding
 from federated.data.examples import Example
-from federated.data.holdout import hold_out
-from federated.data.partition import PartitionSettings, partition
-from federated.data.vocabulary import RESERVED, build_vocabulary
-from federated.errors import DataError
-from worker.features import PAD_ID, TextEncoder
-
-MAX_NUMBER_DIGITS = 20
-"""A longer label is a name, even if it is made of digits."""
+from federated.data.partition import Assignment, PartitionSettings
+from federated.data.populations import Shares, split_populations
+from federated.data.store import ClientStore
 
 
-class ClientDataset(NamedTuple):
-    """What one client owns."""
+class StoredClients(Sequence[ClientDataset]):
+    """Datasets of clients, each read when it is asked for."""
 
-    token_ids: NDArray[np.int32]
-    """`[N, T]`"""
-    label: NDArray[np.int32]
-    """`[N]`"""
+    def __init__(self, store: ClientStore, assignment: Assignment, encoding: Encoding) -> None:
+        """
+        Args:
+            store: where the examples are.
+            assignment: which rows belong to which client.
+            encoding: what the model knows.
+        """
+        self._store, self._assignment, self._encoding = store, assignment, encoding
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Examples of each client, `[K]`, without reading any."""
+        return self._assignment.sizes
+
+    def __len__(self) -> int:
+        return len(self._assignment.offsets) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> ClientDataset: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[ClientDataset]: ...
+    def __getitem__(self, index: int | slice) -> ClientDataset | list[ClientDataset]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self._encoding.read(self._store, self._assignment.part(index % len(self)))
+
+
+class StoredExamples(Sequence[Example]):
+    """Examples as they were written, each read when it is asked for."""
+
+    def __init__(self, store: ClientStore, rows: NDArray[np.int64]) -> None:
+        """
+        Args:
+            store: where they are.
+            rows: which, in the source's order.
+        """
+        self._store, self._rows = store, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        store, row = self._store, int(self._rows[index])
+        position = store.positions[row]
+        client = int(store.client[position])
+        return Example(
+            text=store.text(row),
+            label=store.labels[store.label[position]],
+            client=None if client < 0 else store.client_names[client],
+        )
 
 
 class Federation(NamedTuple):
-    """The clients, and what the server judges the model by."""
+    """The clients, and what the model is judged by."""
 
-    clients: list[ClientDataset]
+    clients: StoredClients
+    """They train."""
     heldout: ClientDataset
-    heldout_examples: list[Example]
+    """Examples of training clients that are kept from training."""
+    heldout_owner: NDArray[np.int64]
+    """Index into `clients` of each of `heldout`, `[N]`."""
+    heldout_examples: StoredExamples
     """The same examples as `heldout`, in the same order."""
+    validation: StoredClients
+    """Whole clients that never train; choices are made on them. Empty unless asked for."""
     labels: list[str]
     vocabulary: list[str]
     """Token of each id."""
@@ -46,76 +99,36 @@ class Federation(NamedTuple):
 
 
 def build_federation(
-    examples: Sequence[Example],
+    store: ClientStore,
     *,
     partition_settings: PartitionSettings,
-    heldout_fraction: float,
+    shares: Shares,
     vocabulary_size: int,
     min_count: int,
     max_tokens: int,
     seed: int,
 ) -> Federation:
-    """Holds examples out, deals the others out to clients, and encodes both.
+    """Splits a store into populations, and learns labels and vocabulary from the training clients alone.
 
-    The vocabulary and the labels come from the clients alone.
+    The test population is not part of it; see `federated.data.populations`.
 
     Raises:
         DataError: the examples are too few, name no client where one is needed, have fewer than two labels, or no token
-            often enough.
+            often enough; or a held-out example has a label that training has not seen.
     """
-    parts = hold_out([example.label for example in examples], fraction=heldout_fraction, seed=seed)
-    train = [examples[i] for i in parts.train]
-    heldout = [examples[i] for i in parts.heldout]
-    labels = order_labels({example.label for example in train})
-    if len(labels) < 2:
-        raise DataError(f"every example has the label {labels[0]!r}. A classifier needs at least two labels.")
-    owned = partition(train, partition_settings, seed=seed)
-    vocabulary = build_vocabulary((example.text for example in train), size=vocabulary_size, min_count=min_count)
-    if len(vocabulary) == len(RESERVED):
-        raise DataError(f"no token occurs {min_count} times, so none would be known. Lower data.min_count.")
-
-    def encoded(part: Sequence[Example]) -> ClientDataset:
-        return encode(part, vocabulary=vocabulary, labels=labels, max_tokens=max_tokens)
-
+    populations = split_populations(
+        store.label[store.positions], store.client[store.positions], partition_settings, shares, seed=seed
+    )
+    encoding = build_encoding(
+        store, populations.training.rows, vocabulary_size=vocabulary_size, min_count=min_count, max_tokens=max_tokens
+    )
     return Federation(
-        clients=[encoded(client) for client in owned],
-        heldout=encoded(heldout),
-        heldout_examples=heldout,
-        labels=labels,
-        vocabulary=vocabulary,
+        clients=StoredClients(store, populations.training, encoding),
+        heldout=encoding.read(store, populations.heldout),
+        heldout_owner=populations.heldout_owner,
+        heldout_examples=StoredExamples(store, populations.heldout),
+        validation=StoredClients(store, populations.validation, encoding),
+        labels=encoding.labels,
+        vocabulary=encoding.vocabulary,
         max_tokens=max_tokens,
     )
-
-
-def encode(
-    examples: Sequence[Example], *, vocabulary: Sequence[str], labels: Sequence[str], max_tokens: int
-) -> ClientDataset:
-    """Turns examples into arrays.
-
-    Raises:
-        DataError: an example has a label that is not in `labels`.
-    """
-    indices = {label: index for index, label in enumerate(labels)}
-    if unseen := Counter(example.label for example in examples if example.label not in indices):
-        found = ", ".join(f"{label!r} ({count} examples)" for label, count in sorted(unseen.items()))
-        raise DataError(
-            f"never seen in training: the label {found}; known are {', '.join(map(repr, labels))}. "
-            "Train with examples of it, or remove it."
-        )
-    encoder = TextEncoder(vocabulary, max_tokens=max_tokens)
-    token_ids = np.full((len(examples), max_tokens), PAD_ID, dtype=np.int32)
-    for row, example in zip(token_ids, examples, strict=True):
-        ids = encoder.encode(example.text).ids
-        row[: len(ids)] = ids
-    return ClientDataset(token_ids, np.array([indices[example.label] for example in examples], dtype=np.int32))
-
-
-def order_labels(labels: set[str]) -> list[str]:
-    """Numbers by value, other labels by name."""
-
-    def rank(label: str) -> tuple[bool, int, str]:
-        # Python refuses to read a number of thousands of digits.
-        is_number = label.isdecimal() and len(label) < MAX_NUMBER_DIGITS
-        return not is_number, int(label) if is_number else 0, label
-
-    return sorted(labels, key=rank)

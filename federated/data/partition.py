@@ -1,86 +1,127 @@
 """Who owns which example.
 
-Each partitioner takes examples and returns one list for each client. Every example is in exactly one list, and no list
-is empty: a client that would own nothing is left out, so there may be fewer clients than were asked for.
+Representation: `labels` is int `[N]`, `owners` int `[N]` with -1 for nobody, and an example is its index into them.
+Every example is in at most one part, and no part is empty: a client that would own nothing is left out, so there may be
+fewer clients than were asked for.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from msgspec import Meta, Struct
+from numpy.typing import NDArray
 
-from federated.data.examples import Example
+from federated.data import partitioners
 from federated.errors import DataError
 
-Clients = list[list[Example]]
+Indices = NDArray[np.integer]
 
 MAX_CLIENTS = 1_000_000
 """Each takes memory, though it own nothing: a slip of the hand must not take all."""
+MAX_DRAWS = 100
+"""More draws of the same distribution will hardly find what these did not."""
 
 
 class PartitionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How examples are dealt out."""
 
-    by: Literal["client", "iid", "dirichlet"] = "client"
-    """``client``: as the data says; ``iid``: at random; ``dirichlet``: at random, with a skew in the labels."""
+    by: Literal["client", "iid", "dirichlet", "pathological", "shard", "quantity"] = "client"
+    """``client``: as the data says; ``iid``: at random; ``dirichlet``: at random, with a skew in the labels;
+    ``pathological``: each client gets `labels_per_client` labels; ``shard``: each gets `shards_per_client` pieces of
+    the examples sorted by label; ``quantity``: at random, in shares of very different size."""
     clients: Annotated[int, Meta(ge=1, le=MAX_CLIENTS)] = 50
-    """For ``iid`` and ``dirichlet``: how many clients to simulate."""
+    """For all but ``client``: how many clients to simulate."""
     alpha: Annotated[float, Meta(ge=1e-3, le=1e6)] = 1.0
-    """For ``dirichlet``: concentration; small values give each client few labels, large ones come near ``iid``. At far
-    smaller ones NumPy draws for ever, far larger ones it cannot add up."""
+    """For ``dirichlet`` and ``quantity``: concentration; small values give each client few labels, or few clients most
+    examples; large ones come near ``iid``. At far smaller ones NumPy draws for ever, far larger ones it cannot add
+    up."""
+    labels_per_client: Annotated[int, Meta(ge=1)] = 2
+    """For ``pathological``."""
+    shards_per_client: Annotated[int, Meta(ge=1)] = 2
+    """For ``shard``."""
+    min_examples: Annotated[int, Meta(ge=1)] = 1
+    """A client has at least as many. For ``client``, smaller ones are left out; ``dirichlet`` and ``quantity`` draw
+    again until it holds; what the others cannot give is refused. At 1, clients without examples are left out."""
 
 
-def partition(examples: Sequence[Example], settings: PartitionSettings, *, seed: int) -> Clients:
-    """Deals `examples` out as `settings` say.
+class Assignment(NamedTuple):
+    """Examples, client after client."""
+
+    rows: NDArray[np.int64]
+    """`[N]`, the parts end to end."""
+    offsets: NDArray[np.int64]
+    """`[K + 1]`, where each part starts."""
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Examples of each client, `[K]`."""
+        return np.diff(self.offsets)
+
+    def part(self, client: int) -> NDArray[np.int64]:
+        """Examples of one client."""
+        return self.rows[self.offsets[client] : self.offsets[client + 1]]
+
+    def owners(self) -> NDArray[np.int64]:
+        """Client of each of `rows`, `[N]`."""
+        return np.repeat(np.arange(len(self.offsets) - 1), self.sizes)
+
+    def keep(self, kept: NDArray[np.bool_]) -> "Assignment":
+        """The same without the rows where `kept`, `[N]`, is false; a client without rows is left out."""
+        return group(self.rows[kept], self.owners()[kept])
+
+
+def group(rows: Indices, owners: Indices) -> Assignment:
+    """Sorts `rows` by their `owners`, both `[N]`, and leaves each owner's rows in their order."""
+    order = np.argsort(owners, kind="stable")
+    _, sizes = np.unique(owners, return_counts=True)
+    return Assignment(rows[order].astype(np.int64), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+
+
+def partition(labels: Indices, owners: Indices, settings: PartitionSettings, *, seed: int) -> Assignment:
+    """Deals examples out as `settings` say.
 
     Raises:
-        DataError: an example does not name its client.
+        DataError: an example names no client, or the examples cannot be dealt out so.
     """
     if settings.by == "client":
-        return by_client(examples)
-    if settings.by == "iid":
-        return iid(examples, settings.clients, seed)
-    return dirichlet(examples, settings.clients, settings.alpha, seed)
-
-
-def by_client(examples: Sequence[Example]) -> Clients:
-    """Groups by the client that each example names, in order of first appearance.
-
-    Raises:
-        DataError: an example does not name its client.
-    """
-    groups: dict[str, list[Example]] = {}
-    for example in examples:
-        if example.client is None:
-            missing = sum(other.client is None for other in examples)
-            raise DataError(
-                f"{missing} of {len(examples)} examples name no client. Name the client column, "
-                "or partition by iid or dirichlet."
-            )
-        groups.setdefault(example.client, []).append(example)
-    return list(groups.values())
-
-
-def iid(examples: Sequence[Example], clients: int, seed: int) -> Clients:
-    """Deals out at random, in shares that differ by at most one example."""
-    order = np.random.default_rng(seed).permutation(len(examples))
-    return [[examples[i] for i in part] for part in np.array_split(order, clients) if part.size]
-
-
-def dirichlet(examples: Sequence[Example], clients: int, alpha: float, seed: int) -> Clients:
-    """For each label, draws the clients' shares from a symmetric Dirichlet distribution.
-
-    Source: Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks", 2019, section 4.
-    """
+        return _by_client(owners, settings.min_examples)
     random = np.random.default_rng(seed)
-    labels = np.array([example.label for example in examples])
-    owned: list[list[Example]] = [[] for _ in range(clients)]
-    for label in sorted(set(labels.tolist())):
-        members = random.permutation(np.flatnonzero(labels == label))
-        shares = random.dirichlet(np.full(clients, alpha))
-        # Rounding the running sum, not each share, loses and doubles nothing.
-        cuts = np.rint(np.cumsum(shares)[:-1] * len(members)).astype(int)
-        for client, part in zip(owned, np.split(members, cuts), strict=True):
-            client.extend(examples[i] for i in part)
-    return [client for client in owned if client]
+    redraws = settings.by in ("dirichlet", "quantity") and settings.min_examples > 1
+    for _ in range(MAX_DRAWS if redraws else 1):
+        rows, clients = _deal(labels, settings, random)
+        sizes = np.bincount(clients, minlength=settings.clients)
+        if settings.min_examples == 1 or sizes.min() >= settings.min_examples:
+            return group(rows, clients)
+    tries = f" in {MAX_DRAWS} draws" if redraws else ""
+    raise DataError(
+        f"dealing {len(labels)} examples out to {settings.clients} clients by {settings.by} leaves one with "
+        f"{sizes.min()} examples{tries}. Lower data.partition.min_examples ({settings.min_examples}) or "
+        "data.partition.clients, or raise data.partition.alpha."
+    )
+
+
+def _deal(labels: Indices, settings: PartitionSettings, random: np.random.Generator) -> partitioners.Dealt:
+    clients = settings.clients
+    match settings.by:
+        case "iid":
+            return partitioners.iid(labels, clients, random)
+        case "dirichlet":
+            return partitioners.dirichlet(labels, clients, settings.alpha, random)
+        case "quantity":
+            return partitioners.quantity(labels, clients, settings.alpha, random)
+        case "pathological":
+            return partitioners.pathological(labels, clients, settings.labels_per_client, random)
+        case _:
+            return partitioners.shard(labels, clients, settings.shards_per_client, random)
+
+
+def _by_client(owners: Indices, min_examples: int) -> Assignment:
+    if missing := int((owners < 0).sum()):
+        raise DataError(
+            f"{missing} of {len(owners)} examples name no client. Name the client column, or partition by another way: "
+            "data.partition.by is iid, dirichlet, pathological, shard or quantity."
+        )
+    large = np.bincount(owners)[owners] >= min_examples if len(owners) else np.ones(0, bool)
+    if not large.any() and len(owners):
+        raise DataError(f"no client has {min_examples} examples. Lower data.partition.min_examples.")
+    return group(np.flatnonzero(large), owners[large])

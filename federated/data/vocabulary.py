@@ -1,26 +1,25 @@
-"""Which tokens a model knows.
+"""Which tokens a model knows: the most frequent ones of the training clients."""
 
-Counting tokens is a federated count query: each training client counts its own tokens, only the sums leave it, and the
-server keeps the most frequent. The simulation adds the counts up directly, which gives the same numbers. Held-out
-texts never take part.
-"""
+from collections.abc import Sequence
 
-from collections import Counter
-from collections.abc import Iterable
+import numpy as np
+from numpy.typing import NDArray
 
-from worker.features import PAD, UNKNOWN, tokenize
+from worker.features import PAD, UNKNOWN
 
 RESERVED = (PAD, UNKNOWN)
+"""Ids 0 and 1."""
 
 
-def build_vocabulary(texts: Iterable[str], *, size: int, min_count: int) -> list[str]:
-    """Tokens by id: padding, unknown, then the most frequent tokens, equal counts in the order of the tokens.
+def rank_tokens(tokens: Sequence[str], counts: NDArray[np.int64], *, size: int, min_count: int) -> NDArray[np.int64]:
+    """Indices of the tokens to know, the most frequent first, equal counts in the order of the tokens.
 
     Args:
-        texts: texts of training clients only.
+        tokens: candidates.
+        counts: how often each occurs in texts of training clients, `[len(tokens)]`.
         size: most ids to give, padding and unknown among them.
         min_count: rarer tokens are left out.
     """
-    counts = Counter(token for text in texts for token in tokenize(text))
-    known = sorted((-count, token) for token, count in counts.items() if count >= min_count)
-    return [*RESERVED, *(token for _, token in known[: size - len(RESERVED)])]
+    frequent = np.flatnonzero(counts >= min_count).tolist()
+    ranked = sorted(frequent, key=lambda index: (-counts[index], tokens[index]))
+    return np.array(ranked[: size - len(RESERVED)], np.int64)

@@ -6,12 +6,17 @@ TensorFlow is never imported here: the fast tests of this directory share the fi
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import federated  # noqa: F401 - sets what TensorFlow reads when it is imported
+from federated.data.examples import Example
+from federated.data.spill import write_store
+from federated.data.store import ClientStore
 
 SMALL = ["data.records=600", "data.clients=6", "data.max_tokens=32", "model.embedding_size=8", "model.hidden_size=8"]
 
@@ -21,6 +26,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:np.find_common_type is deprecated:DeprecationWarning")
     # Keras draws the seeds of initializers so, once it has been given a global seed.
     config.addinivalue_line("filterwarnings", "ignore:non-integer arguments to randrange:DeprecationWarning")
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Callable[[Iterable[Example]], ClientStore]:
+    """Puts examples into a client store."""
+
+    def write(examples: Iterable[Example]) -> ClientStore:
+        path = tmp_path / f"store-{uuid.uuid4()}"
+        write_store(path, examples)
+        return ClientStore(path)
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,36 @@
 """From examples to arrays: what is held out stays out, and every array has the promised shape."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from federated.data.clients import build_federation, encode, order_labels
+from federated.data.clients import build_federation
+from federated.data.encoding import order_labels
 from federated.data.examples import Example
 from federated.data.generator import generate
-from federated.data.holdout import hold_out
 from federated.data.partition import PartitionSettings
+from federated.data.populations import Shares
 from federated.errors import DataError
 from worker.features import PAD_ID, UNKNOWN, UNKNOWN_ID, TextEncoder, tokenize
 
 pytestmark = pytest.mark.fast
 
 
-def build(examples, **changes):
-    settings = {
-        "partition_settings": PartitionSettings(by="iid", clients=7),
-        "heldout_fraction": 0.2,
-        "vocabulary_size": 500,
-        "min_count": 2,
-        "max_tokens": 24,
-        "seed": 1,
-    }
-    return build_federation(examples, **(settings | changes))
+@pytest.fixture
+def build(stored):
+    """Builds a federation, through a store, with settings that a test may change."""
+
+    def build_with(examples, **changes):
+        settings = {
+            "partition_settings": PartitionSettings(by="iid", clients=7),
+            "shares": Shares(heldout=0.2),
+            "vocabulary_size": 500,
+            "min_count": 2,
+            "max_tokens": 24,
+            "seed": 1,
+        }
+        return build_federation(stored(examples), **(settings | changes))
+
+    return build_with
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def messages():
     return list(generate(records=600, seed=1, clients=10))
 
 
-def test_shapes_and_types(messages):
+def test_shapes_and_types(build, messages):
     federation = build(messages)
     assert len(federation.clients) == 7
     for dataset in [*federation.clients, federation.heldout]:
@@ -48,13 +51,13 @@ def test_shapes_and_types(messages):
     assert len(federation.heldout_examples) == len(federation.heldout.label)
 
 
-def test_clients_come_from_the_data_when_asked(messages):
+def test_clients_come_from_the_data_when_asked(build, messages):
     federation = build(messages, partition_settings=PartitionSettings(by="client"))
     assert len(federation.clients) <= 10
     assert max(len(client.label) for client in federation.clients) > 100
 
 
-def test_rows_are_what_the_worker_would_encode(messages):
+def test_rows_are_what_the_worker_would_encode(build, messages):
     federation = build(messages)
     encoder = TextEncoder(federation.vocabulary, max_tokens=24)
     for row, label, example in zip(*federation.heldout, federation.heldout_examples, strict=True):
@@ -63,7 +66,7 @@ def test_rows_are_what_the_worker_would_encode(messages):
         assert federation.labels[label] == example.label
 
 
-def test_the_vocabulary_never_sees_a_held_out_text():
+def test_the_vocabulary_never_sees_a_held_out_text(build):
     rows = [Example(f"only{index} only{index} {label}", label) for index in range(50) for label in "ab"]
     federation = build(rows, min_count=1)
     seen = {token for example in federation.heldout_examples for token in tokenize(example.text)} - {"a", "b"}
@@ -75,19 +78,23 @@ def test_the_vocabulary_never_sees_a_held_out_text():
     assert UNKNOWN in federation.vocabulary
 
 
-def test_the_same_seed_gives_the_same_federation(messages):
+def test_the_same_seed_gives_the_same_federation(build, messages):
     one, same, other = build(messages), build(messages), build(messages, seed=2)
-    assert one.heldout_examples == same.heldout_examples != other.heldout_examples
+    assert list(one.heldout_examples) == list(same.heldout_examples) != list(other.heldout_examples)
     assert all((a.token_ids == b.token_ids).all() for a, b in zip(one.clients, same.clients, strict=True))
 
 
-def test_a_label_that_was_never_seen_is_named_and_counted():
-    rows = [Example("x", "odd"), Example("y", "odd"), Example("z", "a")]
-    with pytest.raises(DataError, match=r"never seen in training: the label 'odd' \(2 examples\); known are 'a', 'b'"):
-        encode(rows, vocabulary=["[PAD]", "[UNK]"], labels=["a", "b"], max_tokens=4)
+def test_a_label_that_was_never_seen_is_named_and_counted(build):
+    rows = [Example(f"{label} {number}", label, label) for label in "abcd" for number in range(20)]
+    settings = {"partition_settings": PartitionSettings(), "shares": Shares(heldout=0.2, validation=0.25)}
+    federation = build(rows, min_count=1, **settings)
+    unseen = ({*"abcd"} - {*federation.labels}).pop()
+    named = rf"never seen in training: the label '{unseen}' \(20 examples\); known are '{federation.labels[0]}', "
+    with pytest.raises(DataError, match=named):
+        federation.validation[0]
 
 
-def test_one_label_is_not_enough():
+def test_one_label_is_not_enough(build):
     with pytest.raises(DataError, match="every example has the label 'a'"):
         build([Example("x", "a")] * 10)
 
@@ -97,33 +104,25 @@ def test_numbers_are_ordered_by_value_and_before_names():
     assert order_labels({10_000 * "9", "8"}) == ["8", 10_000 * "9"]
 
 
-LABELS = st.lists(st.sampled_from("abcd"), min_size=10, max_size=80)
+def test_each_client_is_read_when_it_is_asked_for(build, messages):
+    clients = build(messages).clients
+    assert clients.sizes.tolist() == [len(client.label) for client in clients]
+    assert (clients[-1].token_ids == clients[6].token_ids).all()
+    assert [len(client.label) for client in clients[2:4]] == clients.sizes[2:4].tolist()
+    for beyond in (7, -8):
+        with pytest.raises(IndexError):
+            clients[beyond]
 
 
-@given(labels=LABELS, fraction=st.floats(0.1, 0.9), seed=st.integers(0, 2**32))
-def test_holding_out_keeps_the_shares_of_the_labels(labels, fraction, seed):
-    parts = hold_out(labels, fraction=fraction, seed=seed)
-    assert sorted(parts.train + parts.heldout) == list(range(len(labels)))
-    assert parts.train == sorted(parts.train)
-    kept, held = (Counter(labels[index] for index in part) for part in parts)
-    for label, count in Counter(labels).items():
-        assert kept[label] >= 1
-        assert abs(held[label] - fraction * count) <= 1
-    assert hold_out(labels, fraction=fraction, seed=seed) == parts
+def test_validation_clients_do_not_train(build, messages):
+    settings = {"partition_settings": PartitionSettings(), "min_count": 1}
+    federation = build(messages, shares=Shares(heldout=0.2, validation=0.3), **settings)
+    assert (len(federation.clients), len(federation.validation)) == (7, 3)
+    assert federation.heldout_owner.max() < 7
+    everybody = sum(map(len, (federation.heldout.label, *(client.label for client in federation.clients))))
+    assert everybody + federation.validation.sizes.sum() == len(messages)
 
 
-def test_labels_too_small_to_split_alone_are_held_out_together():
-    labels = [str(index // 2) for index in range(1_000)]
-    assert abs(len(hold_out(labels, fraction=0.2, seed=1).heldout) - 200) <= 1
-
-
-def test_a_file_sorted_by_label_is_not_held_out_in_its_order():
-    labels = ["a"] * 500 + ["b"] * 500
-    held = [labels[index] for index in hold_out(labels, fraction=0.2, seed=1).heldout]
-    assert 30 < held[:100].count("a") < 70
-
-
-@pytest.mark.parametrize("labels", [[], ["a", "b"]])
-def test_too_few_examples_to_hold_any_out(labels):
-    with pytest.raises(DataError, match=f"of {len(labels)} examples leaves nothing to judge by"):
-        hold_out(labels, fraction=0.5, seed=1)
+def test_the_test_set_is_not_part_of_a_federation(build, messages):
+    federation = build(messages, shares=Shares(heldout=0.2, test=0.25))
+    assert federation.clients.sizes.sum() + len(federation.heldout.label) == pytest.approx(450, abs=5)

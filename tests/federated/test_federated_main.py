@@ -48,8 +48,9 @@ def test_wrong_usage(words, capsys):
 
 
 def test_too_little_memory_is_one_line(tmp_path):
-    # 8,000 x 10,000 x 4 bytes of token ids.
-    options = ["--preset", "demo", "--set", "data.max_tokens=10000", "--out", str(tmp_path / "model")]
+    # 7,200 x 10,000 x 4 bytes of held-out token ids.
+    sizes = ["--set", "data.max_tokens=10000", "--set", "data.heldout_fraction=0.9"]
+    options = ["--preset", "demo", *sizes, "--out", str(tmp_path / "model")]
     program = [sys.executable, "-m", "federated", "train", *options]
     finished = subprocess.run(
         ["bash", "-c", f"ulimit -v 300000; OPENBLAS_NUM_THREADS=1 exec {shlex.join(program)}"],

@@ -7,6 +7,7 @@ import pytest
 
 from federated.data.clients import build_federation
 from federated.data.partition import PartitionSettings
+from federated.data.populations import Shares
 from federated.data.readers import Source, read_examples
 
 pytestmark = pytest.mark.fast
@@ -16,13 +17,13 @@ REVIEWS = DATA_DIR / "waimai_10k.csv"
 
 
 @pytest.mark.skipif(not REVIEWS.exists(), reason=f"{REVIEWS} is not there; set DATA_DIR to the directory that has it")
-def test_reviews_become_clients():
+def test_reviews_become_clients(stored):
     examples = list(read_examples(Source(REVIEWS, "review", "label")))
     assert len(examples) == 11_987
     federation = build_federation(
-        examples,
+        stored(examples),
         partition_settings=PartitionSettings(by="dirichlet", clients=50, alpha=1.0),
-        heldout_fraction=0.1,
+        shares=Shares(heldout=0.1),
         vocabulary_size=3_000,
         min_count=2,
         max_tokens=64,

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from federated.config import load_config
-from federated.data.clients import build_federation
 from federated.data.examples import Example
 from federated.errors import OutputError
 from federated.models.classifier import build_classifier
@@ -93,29 +92,19 @@ def test_the_metrics_are_those_of_the_saved_weights_on_the_held_out_examples(mod
 
 def write_untrained(path: Path, *, heldout: int) -> None:
     config = load_config("example")
-    examples = [
-        Example(f"{'good' if number % 2 else 'bad'} {number}", str(number % 2)) for number in range(2 * heldout)
-    ]
-    federation = build_federation(
-        examples,
-        partition_settings=config.data.partition,
-        heldout_fraction=0.5,
-        vocabulary_size=10,
-        min_count=1,
-        max_tokens=4,
-        seed=1,
-    )
+    examples = [Example(f"{'good' if number % 2 else 'bad'} {number}", str(number % 2)) for number in range(heldout)]
+    vocabulary = ["[PAD]", "[UNK]", "good", "bad", *"012345"]
     classifier = build_classifier(config.model, vocabulary_size=10, classes=2)
     card = ModelCard(
         name="untrained",
         task="classify",
         fields=[],
         attention=[],
-        labels=federation.labels,
+        labels=["0", "1"],
         training=Training("example", "tff", 1, 1, 1, 0.0, {}, {}),
         privacy="none",
     )
-    write_saved_model(path, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
+    write_saved_model(path, classifier, card, vocabulary=vocabulary, reference=examples)
 
 
 def test_a_simple_rnn_has_one_signature_and_no_attention(tmp_path):

@@ -1,0 +1,107 @@
+"""Who learns, and on whom the model is judged: disjoint populations, drawn once from the seed.
+
+::
+
+    all examples ─┬─ test                       central, sealed until `evaluate --final`
+                  └─ clients ─┬─ validation     whole clients that never train: choices are made on them
+                              └─ training ─┬─ heldout     examples of training clients that are kept from training
+                                           └─ the rest    what training reads, and the vocabulary is counted on
+
+``heldout`` tells how well the model does on people it has learned from, ``validation`` on people it has never met. A
+choice (when to stop, which of a sweep is best) that looked at the test set would make its figure a flattering one.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated.data.holdout import hold_out
+from federated.data.partition import Assignment, Indices, PartitionSettings, partition
+from federated.errors import DataError
+
+_TEST_STREAM, _VALIDATION_STREAM = 101, 102
+"""Apart from the streams of the partition and of the held-out examples, which the seed alone keys."""
+
+
+class Shares(NamedTuple):
+    """How much goes to each population that is not training."""
+
+    heldout: float
+    """Of the training clients' examples; above 0, below 1."""
+    validation: float = 0.0
+    """Of the clients."""
+    test: float = 0.0
+    """Of all examples."""
+
+
+class Populations(NamedTuple):
+    """Rows of each population; no row is in two."""
+
+    training: Assignment
+    heldout: NDArray[np.int64]
+    """Shuffled: a file that is sorted by label must not become a stream that is."""
+    heldout_owner: NDArray[np.int64]
+    """Training client of each of `heldout`."""
+    validation: Assignment
+    test: NDArray[np.int64]
+
+
+def split_populations(
+    labels: Indices, owners: Indices, settings: PartitionSettings, shares: Shares, *, seed: int
+) -> Populations:
+    """Draws the populations; the same arguments give the same ones.
+
+    Args:
+        labels: of each row, `[N]`.
+        owners: client of each row, `[N]`, -1 for nobody.
+        settings: how clients are made.
+        shares: how much goes where.
+        seed: same seed, same populations.
+
+    Raises:
+        DataError: the examples are too few, or cannot be dealt out so.
+    """
+    test = np.empty(0, np.int64)
+    if shares.test:
+        test = np.sort(hold_out(labels, fraction=shares.test, seed=[seed, _TEST_STREAM]).heldout)
+    rest = np.setdiff1d(np.arange(len(labels)), test, assume_unique=True)
+    dealt = partition(labels[rest], owners[rest], settings, seed=seed)
+    clients = dealt._replace(rows=rest[dealt.rows])
+    judges = _draw_judges(len(clients.sizes), shares.validation, seed)
+    validates = judges[clients.owners()]
+    training, validation = clients.keep(~validates), clients.keep(validates)
+    order = np.argsort(training.rows)
+    kept_back = order[hold_out(labels[training.rows[order]], fraction=shares.heldout, seed=seed).heldout]
+    kept_back = _leave_each_client_one(training, kept_back)
+    learns = np.ones(len(training.rows), bool)
+    learns[kept_back] = False
+    return Populations(
+        training=training.keep(learns),
+        heldout=training.rows[kept_back],
+        heldout_owner=training.owners()[kept_back],
+        validation=validation,
+        test=test,
+    )
+
+
+def _draw_judges(clients: int, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which clients validate, `[K]`."""
+    judges = np.zeros(clients, bool)
+    if share:
+        count = max(1, round(share * clients))
+        if count >= clients:
+            raise DataError(
+                f"{share:g} of {clients} clients for validation leaves none to train on. Lower data.validation_clients "
+                "or make more clients."
+            )
+        judges[np.random.default_rng([seed, _VALIDATION_STREAM]).permutation(clients)[:count]] = True
+    return judges
+
+
+def _leave_each_client_one(training: Assignment, kept_back: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Gives one example back to each client of which all were held out: it would have nothing to learn from."""
+    owners = training.owners()
+    robbed = np.flatnonzero(np.bincount(owners[kept_back], minlength=len(training.sizes)) == training.sizes)
+    spared = training.offsets[robbed]
+    return kept_back[~np.isin(kept_back, spared)]
