@@ -173,6 +173,7 @@ class StreamWorker:
                 breaker=CircuitBreaker(prove, changed=self._model_changed),
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,
+                slice_seconds=settings.slice_seconds,
                 until=self._until,
                 timer=self._time,
                 aborted=reporter.step_failed,

@@ -11,18 +11,19 @@
       └── rewind, ownership.resume <──────────────────────────────────┘
 
 Reading never waits for scoring, so a slow model cannot cost the membership of the group; it only stops fetching while
-`SLICES_AHEAD` slices are under way, which bounds the memory. Slices are delivered in the order in which they were read.
+`SLICES_AHEAD` slices are under way, which bounds the memory. Records are delivered in the order in which they were
+read, and every slice that is ready when a transaction begins is committed with it: what a transaction costs, whatever
+its size, is shared by more records where more are waiting.
 After an abort everything behind the aborted slice is stale (see `worker.ownership`): it is dropped wherever it is, and
 read again from the committed offsets. A model that fails is no abort of one slice: the circuit breaker keeps everything
 waiting until it answers again. Knows only ports.
 """
 
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import compress, groupby
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Protocol
 
 import structlog
 
@@ -32,30 +33,15 @@ from worker.breaker import CircuitBreaker
 from worker.errors import LimelightError, RecordError, ScoringError
 from worker.ownership import Epochs, Ownership
 from worker.ports import Offsets, Record, Source
+from worker.slices import Slice, SliceQueue, cut, join, size_of
 
 log = structlog.get_logger("worker")
 
-SLICES_AHEAD = 4
-"""Slices between poll and commit. Two keep scoring and delivering busy, two more ride out a slow transaction."""
+SLICES_AHEAD = 8
+"""Full slices between poll and commit. Two keep scoring and delivering busy; those that pile up during a transaction
+are committed by the next one."""
 IDLE_SECONDS = 0.2
 """How long a thread sleeps before it looks whether it should end."""
-
-
-class Slice(NamedTuple):
-    """Records that are committed together."""
-
-    records: Sequence[Record]
-    epochs: Epochs
-    """Of the records' partitions, when they were polled."""
-    suspect: bool
-    """True if workers died where these records may have been under way."""
-
-
-class Scored(NamedTuple):
-    """A slice with its answers, in the order of the records."""
-
-    slice: Slice
-    answers: Sequence[Answer]
 
 
 class Answering(Protocol):
@@ -92,6 +78,7 @@ class Pipeline:
         breaker: CircuitBreaker,
         slice_records: int,
         slice_bytes: int,
+        slice_seconds: float = 0,
         until: Offsets | None = None,
         timer: Timer,
         aborted: Callable[[LimelightError], None],
@@ -104,8 +91,9 @@ class Pipeline:
             ownership: of the source's partitions.
             attempts: says which records are suspects.
             breaker: opened when the model fails.
-            slice_records: most records in one transaction.
-            slice_bytes: a slice is closed when its keys and values pass this size.
+            slice_records: most records in one slice.
+            slice_bytes: a slice is closed when its keys and values reach this size.
+            slice_seconds: a slice is closed so long after its oldest record was polled, if scoring is not busy anyway.
             until: offset of each partition behind the last record to answer; what follows is passed over.
             timer: measures the stages.
             aborted: told why a turn failed that will be made again.
@@ -118,12 +106,12 @@ class Pipeline:
         self._breaker = breaker
         self._slice_records = slice_records
         self._slice_bytes = slice_bytes
+        self._slice_seconds = slice_seconds
         self._until = until
         self._timer = timer
         self._aborted = aborted
-        self._to_score: queue.SimpleQueue[Slice] = queue.SimpleQueue()
-        self._to_deliver: queue.SimpleQueue[Scored] = queue.SimpleQueue()
-        self._under_way = 0
+        self._to_score, self._to_deliver = SliceQueue(), SliceQueue()
+        self._records_under_way, self._bytes_under_way = 0, 0
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -131,7 +119,7 @@ class Pipeline:
         self.failures = 0
         """Turns that failed since the last commit."""
         self.finished = 0
-        """Slices that were committed or dropped."""
+        """Turns of scoring and delivering that came to an end."""
 
     def start(self) -> None:
         """Starts the threads of scoring and delivering."""
@@ -168,64 +156,73 @@ class Pipeline:
         except LimelightError as error:
             self._retry_or_raise(error)
             return 0
-        return sum(self._queue(part, suspect=suspect) for part, suspect in self._cut(records))
+        return sum(map(self._queue, self._cut(records)))
 
     def score(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
-        """Answers the oldest queued slice. Returns whether there was one.
+        """Answers the oldest records that wait. Returns whether there were any.
 
         A model that fails opens the breaker; from then on a turn has it prove itself.
         """
         is_open = self._breaker.is_open
-        try:
-            taken = self._to_score.get(timeout=0.001 if is_open else timeout_seconds)
-        except queue.Empty:
+        parts = self._to_score.take(
+            timeout_seconds=0.001 if is_open else timeout_seconds,
+            max_records=self._slice_records,
+            max_bytes=self._slice_bytes,
+            linger_seconds=self._slice_seconds,
+        )
+        if not parts:
             if is_open:
                 self._breaker.probe(self._ended)
             return False
-        epochs = self._still_ours(taken.epochs)
-        records = [record for record in taken.records if record.home in epochs]
+        taken = join(parts, self._ownership.epochs)
+        scored: list[Slice] = []
         try:
-            if records:
-                # Asked before: who finds the killer acquits the others.
-                attempts = [self._attempts.count(record) for record in records] if taken.suspect else []
-                answers = self._answer(records, suspect=taken.suspect)
-                for answer, count in zip(answers, attempts, strict=False):
-                    if isinstance(answer, RecordError):
-                        answer.attempts = count
-                self._to_deliver.put(Scored(Slice(records, epochs, taken.suspect), answers))
-                return True
+            if taken.records:
+                scored.append(taken._replace(answers=self._answers(taken)))
         except ScoringError as error:
             self._breaker.trip(error)
             self._retry_or_raise(error)
-        self._finish_one()
+        self._finish(parts, but=scored)
+        for part in scored:
+            self._to_deliver.put(part)
         return True
 
+    def _answers(self, taken: Slice) -> list[Answer]:
+        # Asked before: who finds the killer acquits the others.
+        attempts = [self._attempts.count(record) for record in taken.records] if taken.suspect else []
+        answers = self._answer(taken.records, suspect=taken.suspect)
+        for answer, count in zip(answers, attempts, strict=False):
+            if isinstance(answer, RecordError):
+                answer.attempts = count
+        return answers
+
     def deliver(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
-        """Commits the oldest scored slice, but for what is no longer ours. Returns whether there was one.
+        """Commits what is scored, but for what is no longer ours. Returns whether there was anything.
 
         Raises:
             LimelightError: trying again cannot help.
         """
-        try:
-            taken = self._to_deliver.get(timeout=timeout_seconds)
-        except queue.Empty:
+        parts = self._to_deliver.take(
+            timeout_seconds=timeout_seconds,
+            max_records=SLICES_AHEAD * self._slice_records,
+            max_bytes=SLICES_AHEAD * self._slice_bytes,
+        )
+        if not parts:
             return False
         try:
-            epochs = self._still_ours(taken.slice.epochs)
-            kept = [record.home in epochs for record in taken.slice.records]
-            if any(kept):
-                records, answers = list(compress(taken.slice.records, kept)), list(compress(taken.answers, kept))
+            taken = join(parts, self._ownership.epochs)
+            if taken.records:
                 with self._timer("deliver"):
-                    self._delivery.deliver(records, answers, epochs)
+                    self._delivery.deliver(taken.records, taken.answers, taken.epochs)
                 self.failures = 0
         except LimelightError as error:
             self._retry_or_raise(error)
         finally:
-            self._finish_one()
+            self._finish(parts)
         return True
 
     def drain(self, *, timeout_seconds: float) -> bool:
-        """Waits until every slice that was read is committed or dropped, and stays a member of the group meanwhile.
+        """Waits until every record that was read is committed or dropped, and stays a member of the group meanwhile.
 
         Returns:
             False if time ran out.
@@ -270,8 +267,8 @@ class Pipeline:
 
     @property
     def is_idle(self) -> bool:
-        """True if no slice is under way."""
-        return self._under_way == 0
+        """True if no record is under way."""
+        return self._records_under_way == 0
 
     @property
     def is_finished(self) -> bool:
@@ -302,44 +299,37 @@ class Pipeline:
 
     def _has_room(self, timeout_seconds: float) -> bool:
         def has_room() -> bool:
-            return (self._under_way < SLICES_AHEAD and not self._breaker.is_open) or self._fatal is not None
+            is_full = (
+                self._records_under_way >= SLICES_AHEAD * self._slice_records
+                or self._bytes_under_way >= SLICES_AHEAD * self._slice_bytes
+            )
+            return not (is_full or self._breaker.is_open) or self._fatal is not None
 
         with self._changed:
             return self._changed.wait_for(has_room, timeout_seconds)
 
-    def _cut(self, records: Sequence[Record]) -> Iterator[tuple[Sequence[Record], bool]]:
-        """Suspects go into slices of their own."""
-        for suspect, run in groupby(records, key=self._attempts.is_suspect):
-            for part in cut(list(run), max_bytes=self._slice_bytes):
-                yield part, suspect
-
-    def _queue(self, records: Sequence[Record], *, suspect: bool) -> int:
-        epochs = self._ownership.epochs({record.home for record in records})
+    def _cut(self, records: Sequence[Record]) -> Iterator[Slice]:
+        """Stamps what a poll brought. Suspects go into slices of their own."""
+        epochs, now_seconds = self._ownership.epochs({record.home for record in records}), time.monotonic()
         owned = [record for record in records if record.home in epochs]
-        if owned:
-            with self._changed:
-                self._under_way += 1
-            self._to_score.put(Slice(owned, epochs, suspect))
-        return len(owned)
+        for suspect, run in groupby(owned, key=self._attempts.is_suspect):
+            for part in cut(list(run), max_bytes=self._slice_bytes):
+                homes = {record.home for record in part}
+                stamps = {home: epochs[home] for home in homes}
+                yield Slice(part, stamps, size_of(part), now_seconds, suspect)
 
-    def _still_ours(self, epochs: Epochs) -> Epochs:
-        current = self._ownership.epochs(epochs)
-        return {partition: epoch for partition, epoch in epochs.items() if current.get(partition) == epoch}
-
-    def _finish_one(self) -> None:
+    def _queue(self, part: Slice) -> int:
         with self._changed:
-            self._under_way -= 1
+            self._records_under_way += len(part.records)
+            self._bytes_under_way += part.size_bytes
+        self._to_score.put(part)
+        return len(part.records)
+
+    def _finish(self, parts: Iterable[Slice], *, but: Iterable[Slice] = ()) -> None:
+        """`parts` are under way no longer, but for what goes on to the next stage."""
+        with self._changed:
+            for sign, group in ((-1, parts), (1, but)):
+                self._records_under_way += sign * sum(len(part.records) for part in group)
+                self._bytes_under_way += sign * sum(part.size_bytes for part in group)
             self.finished += 1
             self._changed.notify_all()
-
-
-def cut(records: Sequence[Record], *, max_bytes: int) -> Iterator[Sequence[Record]]:
-    """Cuts `records` into contiguous slices; a slice ends with the record that reaches `max_bytes`."""
-    start, size = 0, 0
-    for index, record in enumerate(records):
-        size += len(record.value or b"") + len(record.key or b"")
-        if size >= max_bytes:
-            yield records[start : index + 1]
-            start, size = index + 1, 0
-    if start < len(records):
-        yield records[start:]

@@ -184,9 +184,11 @@ class Settings(BaseSettings):
     """What a record without a value becomes: a dead letter, or nothing, where the topic is compacted."""
 
     slice_records: Annotated[int, Field(ge=1, le=100_000)] = 512
-    """Records that are committed together at most. A transaction costs about 5 ms whatever its size."""
+    """Records that are scored together at most. A transaction takes every slice that is ready when it begins."""
     slice_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
     """Bytes of keys and values that close a slice. The record that reaches the limit still belongs to it."""
+    slice_seconds: Annotated[float, Field(ge=0, le=60)] = 0.002
+    """So long after its first record was read a slice is closed, unless scoring is busy with the one before."""
     batch_records: Annotated[int, Field(ge=1, le=4_096)] = 32
     """Records that the model scores in one call. Throughput saturates between 8 and 32 and falls at 128."""
 

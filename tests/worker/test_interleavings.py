@@ -165,6 +165,21 @@ def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> Non
     assert member.act("read")
 
 
+def test_a_transaction_takes_everything_that_is_scored() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    for number in range(9):
+        broker.append("events", number % 3, b"")
+    while member.act("read"):
+        pass
+    while member.act("score"):
+        pass
+
+    assert member.act("deliver")
+    assert broker.committed == dict.fromkeys(PARTITIONS, 3)
+    assert not member.act("deliver")
+
+
 def test_what_was_withdrawn_during_the_poll_is_left_to_its_new_owner() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
     member = Member(broker, PARTITIONS)

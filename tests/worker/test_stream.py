@@ -26,7 +26,7 @@ from worker.delivery import SliceDelivery, encoded_bytes, next_offsets
 from worker.errors import LimelightError
 from worker.messages import DeadLetter, Headers, Position, Prediction
 from worker.ownership import Ownership
-from worker.pipeline import Pipeline, cut
+from worker.pipeline import Pipeline
 from worker.ports import Output, Partition, Record, Sink, Source
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
@@ -491,14 +491,3 @@ def test_any_sequence_of_failures_is_survived(
     Run(stream, tiny_bundle, slice_records=slice_records).until_idle(expect_records=bool(records))
 
     assert Counter(sources(stream)) == Counter(appended)
-
-
-@pytest.mark.fast
-@given(st.lists(st.integers(0, 50)), st.integers(1, 100))
-def test_cut_keeps_every_record_in_order(sizes: list[int], max_bytes: int) -> None:
-    records = [Record("t", 0, n, 0, None, b"x" * size, []) for n, size in enumerate(sizes)]
-
-    parts = list(cut(records, max_bytes=max_bytes))
-
-    assert [r for part in parts for r in part] == records
-    assert all(sum(sizes[r.offset] for r in part[:-1]) < max_bytes for part in parts)

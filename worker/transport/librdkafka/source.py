@@ -90,6 +90,8 @@ class LibrdkafkaSource:
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._commits = GroupCommits(fenced=self._fenced, done=self._deferred.settle)
+        self._group: Any = None
+        """The membership as of the last poll or rebalance, None while it is another than the one that reads."""
         self._not_granted: list[Partition] = []
         """What was assigned while a commit was waited for. It is ours from the next poll on: between two, nothing may
         go and come back unseen."""
@@ -132,6 +134,7 @@ class LibrdkafkaSource:
             if messages and len(messages) < max_records:
                 messages += self._consumer.consume(max_records - len(messages), 0)
             self._require_membership()
+            self._note_group()
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
@@ -232,10 +235,9 @@ class LibrdkafkaSource:
         Raises:
             DeliveryError: the group has given up the member that read the records; it may be another by now.
         """
-        metadata = self._consumer.consumer_group_metadata()
-        if self._consumer.memberid() != self.membership.member_id:
+        if self._group is None:
             raise DeliveryError("the group gave this member up, and what it has read with it")
-        return metadata
+        return self._group
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
@@ -254,10 +256,18 @@ class LibrdkafkaSource:
         self.close()
         self.membership.remove()
 
+    def _note_group(self) -> None:
+        """Keeps what transactions need of the membership. The binding lets one thread at a time into a consumer: who
+        delivers would wait for the end of a poll, half of `STEP_SECONDS` in the mean.
+        """
+        is_ours = self._consumer.memberid() == self.membership.member_id
+        self._group = self._consumer.consumer_group_metadata() if is_ours else None
+
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         self._note_member_id()
         partitions = _homes(assigned)
         self._places.add(partitions)
+        self._note_group()
         self._grant(partitions)
 
     def _grant(self, partitions: Collection[Partition]) -> None:
@@ -281,6 +291,7 @@ class LibrdkafkaSource:
             self._lost(consumer, revoked)
             return
         partitions = _homes(revoked)
+        self._note_group()
         self._ownership.withdraw(partitions)
         if not self._closed and (deferred := self._deferred.waiting(partitions)):
             # The library gives the partitions away when it has the answer.
@@ -291,6 +302,7 @@ class LibrdkafkaSource:
         partitions = _homes(lost)
         self._ownership.forget(partitions)
         self._forget(partitions)
+        self._group = None
         self.membership.member_id = ""
 
     def _forget(self, partitions: Collection[Partition]) -> None:
