@@ -16,6 +16,7 @@ from worker.errors import LimelightError
 COMMANDS = {
     "generate": "write customer messages for demonstrations and tests",
     "split": "split a labelled file in two, to train on and to judge by",
+    "clients": "show who the clients of a run would be, and how different they are",
     "train": "train a model by federated rounds",
 }
 

@@ -3,7 +3,6 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from federated.commands.arguments import count
-from federated.commands.source import add_source_arguments, read_source
+from federated.commands.federation import federate, load_examples
+from federated.commands.source import add_source_arguments
 from federated.config import Config, list_presets, load_config, parse_overrides
-from federated.data.clients import Federation, build_federation
-from federated.data.examples import Example
-from federated.data.generator import generate
-from federated.data.populations import Shares
-from federated.data.readers import read_examples
+from federated.data.clients import Federation
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
 from federated.errors import ConfigError, OutputError
@@ -26,9 +22,6 @@ from worker.files import write_file
 
 if TYPE_CHECKING:
     from federated.training import RunResult
-
-DATA_SEED_OFFSET = 1_000_000
-"""Keeps the generated training messages apart from those of ``generate --seed S`` for any small S."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     log_dir = arguments.log_dir or Path(f"{arguments.out}-logs")
     check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json, data=arguments.data)
     with TemporaryDirectory(prefix="limelight-store-") as scratch:
-        write_store(Path(scratch) / "store", _load_examples(arguments, config))
-        federation = _build_federation(config, ClientStore(Path(scratch) / "store"))
+        write_store(Path(scratch) / "store", load_examples(arguments, config))
+        federation = federate(config, ClientStore(Path(scratch) / "store"))
         print(
             f"{len(federation.clients)} clients with {federation.clients.sizes.sum():,} examples, "
             f"{len(federation.heldout.label):,} held out; "
@@ -107,24 +100,3 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         if overrides.setdefault(key, value) != value:
             raise ConfigError(f"{flag} sets {key}={value}, but --set says {overrides[key]}. Give one of them.")
     return overrides
-
-
-def _load_examples(arguments: argparse.Namespace, config: Config) -> Iterator[Example]:
-    if source := read_source(arguments):
-        return read_examples(source)
-    if not config.data.records:
-        raise ConfigError(f"preset {config.preset} reads a file: give --data, --text-field and --label-field.")
-    return generate(records=config.data.records, seed=config.seed + DATA_SEED_OFFSET, clients=config.data.clients)
-
-
-def _build_federation(config: Config, store: ClientStore) -> Federation:
-    data = config.data
-    return build_federation(
-        store,
-        partition_settings=data.partition,
-        shares=Shares(heldout=data.heldout_fraction, validation=data.validation_clients, test=data.test_fraction),
-        vocabulary_size=data.vocabulary_size,
-        min_count=data.min_count,
-        max_tokens=data.max_tokens,
-        seed=config.seed,
-    )
