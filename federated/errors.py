@@ -9,6 +9,7 @@
     ├── PrivacyError    what was asked for cannot be promised, or the promise could not be kept
     │   └── BudgetError one more round would pass the budget; it was not started
     ├── AggregationError the clients' updates cannot be combined so, or too few of them arrived
+    ├── CheckpointError a run cannot be saved, or what was saved cannot be gone on with
     ├── DivergenceError the model's numbers ran over, mostly because a learning rate is too high
     └── EngineError     TensorFlow Federated's worker process did not start, or died
 """
@@ -38,6 +39,10 @@ class BudgetError(PrivacyError):
 
 class AggregationError(LimelightError):
     """The clients' updates cannot be combined in this way, or too few of them arrived."""
+
+
+class CheckpointError(LimelightError):
+    """A run's state cannot be written, or what is there cannot be used."""
 
 
 class DivergenceError(LimelightError):

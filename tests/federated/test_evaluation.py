@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from federated.evaluation import score
+from federated.evaluation.classification import score
 
 pytestmark = pytest.mark.fast
 
