@@ -7,8 +7,9 @@ that it must be able to answer: if it fails there, the model is guilty, and no r
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from copy import copy
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 import numpy as np
@@ -95,7 +96,8 @@ class Answerer:
         self._labels = manifest.labels
         self._axes = manifest.attention
         self._field = manifest.fields[0].name
-        self._model = ModelRef(manifest.name, manifest.version, manifest.training.rounds)
+        self.model = ModelRef(manifest.name, manifest.version, manifest.training.rounds)
+        """What the predictions name."""
         self._decoder = msgspec.json.Decoder(event_type({self._field: record_field}, id_field))
         self._record_field = record_field
         self._encode = TextEncoder(vocabulary, max_tokens=manifest.fields[0].max_tokens).encode
@@ -106,6 +108,12 @@ class Answerer:
         self._clock = clock
         self._timer = timer
         self._to_json = msgspec.json.Encoder().encode
+
+    def under(self, generation: int) -> Self:
+        """The same, with predictions that name this generation of the deployment."""
+        same = copy(self)
+        same.model = msgspec.structs.replace(self.model, generation=generation)
+        return same
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
         """Answers every record.
@@ -243,7 +251,7 @@ class Answerer:
                 )
                 for axes in self._axes
             ],
-            model=self._model,
+            model=self.model,
             event_timestamp_ms=row.record.timestamp_ms,
             scored_timestamp_ms=scored_ms,
             passthrough=row.event.passthrough,  # type: ignore[attr-defined]

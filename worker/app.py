@@ -16,19 +16,20 @@ import structlog
 from worker.answering import Answerer, Timer
 from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
-from worker.bundle import Bundle, load_bundle
+from worker.bundle import Bundle
 from worker.caution import Answering, CautiousAnswering
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
 from worker.errors import TransportError
 from worker.features import require_tokenizer
 from worker.files import write_file
-from worker.golden import check_golden_records
+from worker.golden import check_golden_records, check_latency
 from worker.health import HealthServer, Heartbeat, Readiness
 from worker.instance import Instance
 from worker.logs import configure
-from worker.messages import ModelRef
 from worker.metrics import Metrics
+from worker.models.serving import LoadedModel, Models, Plan
+from worker.opening import open_follower, open_plan
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.ports import Offsets
@@ -52,11 +53,8 @@ LEAVE_SECONDS = 10.0
 log = structlog.get_logger("worker")
 
 
-def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> tuple[Answerer, Callable[[], None]]:
+def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel:
     """Loads the bundle's model, checks it on its golden records and builds what answers records with it.
-
-    Returns:
-        The answerer, and the check, to be made again when the model is in doubt.
 
     Raises:
         BundleError: the model cannot be loaded, or answers differently than when it was exported.
@@ -68,6 +66,8 @@ def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> tuple
     scorer = OnnxScorer(bundle)
     prove = partial(check_golden_records, bundle, scorer)
     prove()
+    if settings.registry is not None:
+        check_latency(bundle, scorer, limit_seconds=settings.golden_limit_seconds)
     answerer = Answerer(
         bundle.manifest,
         bundle.vocabulary(field),
@@ -80,14 +80,13 @@ def build_answerer(settings: Settings, bundle: Bundle, *, timer: Timer) -> tuple
         clock=SystemClock(),
         timer=timer,
     )
-    return answerer, prove
+    return LoadedModel(bundle.path, answerer, prove)
 
 
-def build_answering_in_child(settings: Settings) -> Answering:
-    """The same in the child process that scores suspects."""
+def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
+    """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
-    answerer, _ = build_answerer(settings, load_bundle(settings.require_bundle()), timer=lambda _: nullcontext())
-    return answerer.answer
+    return open_plan(plan, partial(build_model, settings, lambda _: nullcontext())).answer
 
 
 class StreamWorker:
@@ -133,8 +132,7 @@ class StreamWorker:
                 )
             )
             log.info("started", health_port=health.port, process_id=os.getpid())
-            bundle = load_bundle(settings.require_bundle())
-            answerer, prove = build_answerer(settings, bundle, timer=self._time)
+            models, problem = self._open_models(opened)
             self._readiness.model_warmed = True
             self._mark("model_ready_seconds")
 
@@ -145,7 +143,7 @@ class StreamWorker:
                 closing(connections.open_sink(transactional_id=instance.transactional_id, source=source))
             )
             feed = opened.enter_context(closing(connections.open_feed(block_seconds=STATUS_SECONDS)))
-            reporter = self._build_reporter(bundle, instance, source, feed)
+            reporter = self._build_reporter(models, problem, instance, source, feed)
             delivery = SliceDelivery(
                 sink,
                 self._ownership,
@@ -158,8 +156,9 @@ class StreamWorker:
             self._readiness.transactions_initialised = True
             attempts = Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records)
             cautious = CautiousAnswering(
-                answerer.answer,
+                models.answer,
                 partial(build_answering_in_child, settings),
+                plan=lambda: models.plan,
                 progressed=self._heartbeat.beat,
                 found=attempts.acquit,
             )
@@ -170,7 +169,7 @@ class StreamWorker:
                 delivery,
                 self._ownership,
                 attempts=attempts,
-                breaker=CircuitBreaker(prove, changed=self._model_changed),
+                breaker=CircuitBreaker(models.prove, changed=self._model_changed),
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,
                 slice_seconds=settings.slice_seconds,
@@ -202,9 +201,27 @@ class StreamWorker:
                 self._tell_ready(health_port)
             reporter.report(ready=self._readiness.is_ready())
 
-    def _build_reporter(self, bundle: Bundle, instance: Instance, source: GroupSource, feed: Feed) -> Reporter:
-        manifest, topic = bundle.manifest, self._settings.status_topic
-        self._metrics.model_loaded(name=manifest.name, version=manifest.version)
+    def _open_models(self, opened: ExitStack) -> tuple[Models, Callable[[], str]]:
+        """What answers, and what tells why it is not what the registry asks for."""
+        build = partial(build_model, self._settings, self._time)
+        follower = open_follower(
+            self._settings,
+            build,
+            metrics=self._metrics,
+            followed=partial(setattr, self._readiness, "deployment_followed"),
+        )
+        if follower is not None:
+            opened.enter_context(closing(follower))
+            follower.start()
+            return follower.models, lambda: follower.problem
+        models = open_plan(Plan(0, self._settings.require_bundle()), build)
+        self._metrics.model_loaded(name=models.current.name, version=models.current.version)
+        return models, str
+
+    def _build_reporter(
+        self, models: Models, problem: Callable[[], str], instance: Instance, source: GroupSource, feed: Feed
+    ) -> Reporter:
+        topic = self._settings.status_topic
         if topic:
             feed.require(topic)
         return Reporter(
@@ -212,7 +229,8 @@ class StreamWorker:
             self._clock,
             instance=instance.name,
             process=client_id(),
-            model=ModelRef(manifest.name, manifest.version, manifest.training.rounds),
+            models=models,
+            problem=problem,
             source=source,
             publish=lambda key, value: feed.send(topic, value, key=key) if topic else None,
         )

@@ -18,8 +18,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from typing import Generic, TypeVar
 
 import structlog
 
@@ -28,6 +30,8 @@ from worker.errors import LimelightError, ScoringError, UnscorableError
 from worker.ports import Record
 
 Answering = Callable[[Sequence[Record]], list[Answer]]
+Plan = TypeVar("Plan")
+"""What is answered with, as the child can build it."""
 
 START_SECONDS = 30.0
 """Loading the model takes half a second; a busy machine may need longer."""
@@ -44,29 +48,32 @@ PR_SET_PDEATHSIG = 1
 log = structlog.get_logger("worker")
 
 
-class CautiousAnswering:
+class CautiousAnswering(Generic[Plan]):
     """Answers records in this process, and suspects in a child."""
 
     def __init__(
         self,
         answer: Answering,
-        build: Callable[[], Answering],
+        build: Callable[[Plan], Answering],
         *,
+        plan: Callable[[], Plan],
         progressed: Callable[[], None],
         found: Callable[[], None],
     ) -> None:
         """
         Args:
             answer: answers in this process.
-            build: builds the same in the child; it is pickled.
+            build: builds from a plan what answers in the child; it is pickled, and so is the plan.
+            plan: tells what answers in this process now. A child with another plan is ended.
             progressed: called for every suspect: a slice of them takes long, but does not hang.
             found: called when a record was found to kill.
         """
         self._answer = answer
         self._build = build
+        self._plan = plan
         self._progressed = progressed
         self._found = found
-        self._child: _Child | None = None
+        self._child: _Child[Plan] | None = None
         self._last_suspect_seconds = 0.0
 
     def answer(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
@@ -93,8 +100,11 @@ class CautiousAnswering:
         reason = ""
         self._progressed()
         for _ in range(TRIES):
+            plan = self._plan()
+            if self._child is not None and self._child.plan != plan:
+                self.close()
             if self._child is None:
-                self._child = _Child(self._build)
+                self._child = _Child(self._build, plan)
             try:
                 return self._child.answer(record)
             except _ChildEndedError as error:
@@ -109,11 +119,12 @@ class _ChildEndedError(Exception):
     """The child did not answer; the message says why."""
 
 
-class _Child:
-    def __init__(self, build: Callable[[], Answering]) -> None:
+class _Child(Generic[Plan]):
+    def __init__(self, build: Callable[[Plan], Answering], plan: Plan) -> None:
+        self.plan = plan
         context = multiprocessing.get_context("spawn")  # a fork would inherit ONNX Runtime's threads half-way
         self._pipe, theirs = context.Pipe()
-        self._process: SpawnProcess = context.Process(target=_serve, args=(build, theirs), daemon=True)
+        self._process: SpawnProcess = context.Process(target=_serve, args=(partial(build, plan), theirs), daemon=True)
         self._process.start()
         theirs.close()
         try:

@@ -51,6 +51,8 @@ class Readiness:
 
     model_warmed: bool = False
     """The bundle is loaded, and gave its golden answers when it was last asked for them."""
+    deployment_followed: bool = True
+    """What answers is what the registry asks for. If not, scoring goes on with the version in use."""
     transactions_initialised: bool = False
     """The broker knows the transactional id, and has fenced its former owner."""
     partitions_assigned: bool = False

@@ -91,6 +91,8 @@ class ModelRef(Struct, frozen=True):
     name: str
     version: str
     round: int
+    generation: int = 0
+    """Of the registry's deployment under which it answered; 0 without a registry."""
 
 
 class Prediction(Struct, kw_only=True):
@@ -185,6 +187,11 @@ class WorkerStatus(Struct, kw_only=True):
     timestamp_ms: int
     ready: bool
     model: ModelRef
+    """The current one."""
+    canary: ModelRef | UnsetType = UNSET
+    """Answers a share of the keys, if there is one."""
+    problem: str = ""
+    """Why what answers is not what the registry asks for; empty if it is."""
     partitions: list[str]
     """Assigned partitions, written ``topic-partition``."""
     predictions_total: int

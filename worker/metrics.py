@@ -116,7 +116,20 @@ class Metrics:
         self.model_at_fault = Gauge(
             "limelight_model_at_fault", "1 while the model fails on its golden records.", registry=registry
         )
-        self._model = Info("limelight_model", "The bundle that answers.", registry=registry)
+        self._model = Info("limelight_model", "The bundle that answers, but for a canary's share.", registry=registry)
+        self.model_swaps = Counter("limelight_model_swaps", "Deployments taken over while running.", registry=registry)
+        self._generation = Gauge(
+            "limelight_deployment_generation", "Generation of the registry that answers.", registry=registry
+        )
+        self.deployment_problems = Counter(
+            "limelight_deployment_problems",
+            "Times that the registry could not be followed, or a version was refused.",
+            registry=registry,
+        )
+        self.deployment_followed = Gauge(
+            "limelight_deployment_followed", "1 while what answers is what the registry asks for.", registry=registry
+        )
+        self.deployment_followed.set(1)
 
     def slice_committed(
         self, *, predictions: int, dead_letters: Mapping[str, int], latencies_seconds: Sequence[float]
@@ -144,6 +157,11 @@ class Metrics:
     def model_loaded(self, *, name: str, version: str) -> None:
         """Says which bundle answers from now on."""
         self._model.info({"name": name, "version": version})
+
+    def deployment_taken(self, *, name: str, version: str, generation: int) -> None:
+        """Says which generation of a registry answers from now on."""
+        self.model_loaded(name=name, version=version)
+        self._generation.set(generation)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format, see `CONTENT_TYPE`."""

@@ -8,9 +8,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from worker.answering import Answer
 from worker.delivery import next_offsets
@@ -28,6 +30,20 @@ ALERT_SECONDS = 60.0
 log = structlog.get_logger("worker")
 
 
+class ModelsInUse(Protocol):
+    """What the reporter asks of `worker.models.serving`."""
+
+    @property
+    def current(self) -> ModelRef:
+        """The version that answers what no canary answers."""
+        ...
+
+    @property
+    def canary(self) -> ModelRef | None:
+        """The canary, if one answers."""
+        ...
+
+
 class Reporter:
     """Counts slices as they end and publishes the sums."""
 
@@ -38,7 +54,8 @@ class Reporter:
         *,
         instance: str,
         process: str,
-        model: ModelRef,
+        models: ModelsInUse,
+        problem: Callable[[], str],
         source: Source,
         publish: Callable[[bytes, bytes], None],
     ) -> None:
@@ -48,7 +65,8 @@ class Reporter:
             clock: for timestamps and the interval.
             instance: the worker's name; key of its statuses.
             process: host name and process id.
-            model: the bundle that answers.
+            models: asked for the bundles that answer.
+            problem: tells why these are not what the registry asks for; empty if they are.
             source: asked for its assignment and lag.
             publish: takes key and value of a status; may raise `TransportError`.
         """
@@ -56,7 +74,8 @@ class Reporter:
         self._clock = clock
         self._instance = instance
         self._process = process
-        self._model = model
+        self._models = models
+        self._problem = problem
         self._source = source
         self._publish = publish
         self._predictions = self._dead_letters = self._aborted = 0
@@ -123,7 +142,9 @@ class Reporter:
                 process=self._process,
                 timestamp_ms=self._clock.now_ms(),
                 ready=ready,
-                model=self._model,
+                model=self._models.current,
+                canary=self._models.canary or UNSET,
+                problem=self._problem(),
                 partitions=[f"{topic}-{number}" for topic, number in partitions],
                 predictions_total=self._predictions,
                 dead_letters_total=self._dead_letters,

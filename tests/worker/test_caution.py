@@ -39,10 +39,10 @@ def answer(records):
             raise ScoringError("the model failed")
     return [record.value + b" by %d" % os.getpid()]
 
-def build():
+def build(plan):
     return answer
 
-def build_nothing():
+def build_nothing(plan):
     raise ScoringError("no model")
 """
 
@@ -55,8 +55,8 @@ def answer_here(asked: Sequence[Record]) -> list[Answer]:
     return [b"here"] * len(asked)
 
 
-def build_cautious(build: Callable[[], Any], *, found: Callable[[], None] = lambda: None) -> CautiousAnswering:
-    return CautiousAnswering(answer_here, build, progressed=lambda: None, found=found)
+def build_cautious(build: Callable[[Any], Any], *, found: Callable[[], None] = lambda: None) -> CautiousAnswering:
+    return CautiousAnswering(answer_here, build, plan=lambda: 1, progressed=lambda: None, found=found)
 
 
 @pytest.fixture
@@ -96,10 +96,27 @@ def test_others_are_answered_here_and_end_the_child_when_it_was_idle_for_long(
     assert multiprocessing.active_children() == []
 
 
+def test_a_child_with_an_older_plan_is_replaced(deadly: Any) -> None:
+    plan = 1
+    cautious = CautiousAnswering(
+        answer_here, deadly.build, plan=lambda: plan, progressed=lambda: None, found=lambda: None
+    )
+    with closing(cautious):
+        before = cautious.answer(records(b"a", b"a"), suspect=True)
+        plan = 2
+        after = cautious.answer(records(b"a"), suspect=True)
+
+    assert before[0] == before[1] != after[0]
+
+
 def test_finding_the_killer_is_told_and_so_is_every_step(deadly: Any) -> None:
     told: list[str] = []
     cautious = CautiousAnswering(
-        answer_here, deadly.build, progressed=lambda: told.append("step"), found=lambda: told.append("found")
+        answer_here,
+        deadly.build,
+        plan=lambda: 1,
+        progressed=lambda: told.append("step"),
+        found=lambda: told.append("found"),
     )
     with closing(cautious):
         cautious.answer(records(b"a", b"kill", b"b"), suspect=True)
@@ -163,7 +180,7 @@ from worker.caution import CautiousAnswering
 from worker.ports import Record
 
 def main():
-    cautious = CautiousAnswering(None, deadly.build, progressed=lambda: None, found=lambda: None)
+    cautious = CautiousAnswering(None, deadly.build, plan=lambda: 1, progressed=lambda: None, found=lambda: None)
     suspect = Record("events", 0, 0, 0, None, b"hang", [])
     threading.Thread(target=lambda: cautious.answer([suspect], suspect=True), daemon=True).start()
     threading.Event().wait()

@@ -86,7 +86,7 @@ def test_what_is_no_content_may_be_structured(capsys: pytest.CaptureFixture[str]
 
     (line,) = read_lines(capsys)
     assert line["source"] == {"topic": "events", "partition": 0, "offset": 7}
-    assert line["model"] == {"name": "tiny", "version": "1", "round": 2}
+    assert line["model"] == {"name": "tiny", "version": "1", "round": 2, "generation": 0}
     assert line["port"] == [1, 2]
 
 

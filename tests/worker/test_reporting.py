@@ -43,6 +43,10 @@ class HeldClock:
 class Bench:
     """A reporter on a topic of two partitions in memory."""
 
+    current = MODEL
+    canary: ModelRef | None = None
+    problem = ""
+
     def __init__(self) -> None:
         self.broker = MemoryBroker({"events": 2})
         self.source = MemorySource(self.broker, "events", Ownership())
@@ -55,7 +59,8 @@ class Bench:
             self.clock,
             instance="host-0",
             process="host-4242",
-            model=MODEL,
+            models=self,
+            problem=lambda: self.problem,
             source=self.source,
             publish=self._publish,
         )
@@ -87,6 +92,15 @@ class Bench:
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
+
+
+def test_a_status_names_the_canary_and_what_keeps_the_registry_from_being_followed(bench: Bench) -> None:
+    assert "canary" not in msgspec.json.decode(msgspec.json.encode(bench.report(ready=True)))
+
+    bench.canary, bench.problem = ModelRef("tiny", "91ab", 21, generation=4), "91ab is damaged"
+    bench.clock.seconds += INTERVAL_SECONDS
+    status = bench.report(ready=False)
+    assert (status.model, status.canary, status.problem) == (MODEL, bench.canary, "91ab is damaged")
 
 
 def test_a_status_says_everything_that_it_promises(bench: Bench) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from pydantic import SecretStr
 
-from worker.bundle import load_bundle
 from worker.errors import TopicMissingError
+from worker.opening import find_bundle
 from worker.settings import MASK, Settings, mask_credentials, variable
 from worker.topics.facts import Absence
 from worker.topics.plan import roles
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     settings = Settings.from_environment()
     if arguments.action == "check":
-        bundle = load_bundle(settings.require_bundle())
+        bundle = find_bundle(settings)
         settings.field_map(field.name for field in bundle.manifest.fields)
         Connections(settings)
         if not arguments.offline:

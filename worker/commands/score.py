@@ -5,10 +5,10 @@ import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from worker.app import build_answerer
-from worker.bundle import load_bundle
+from worker.app import build_model
 from worker.clock import SystemClock
 from worker.errors import RecordError, SettingsError
+from worker.opening import find_bundle
 from worker.settings import Settings
 from worker.transport.files import STANDARD_STREAM, encode_refusal, open_input, open_output, read_slices
 
@@ -34,8 +34,7 @@ def may_have_neighbour(output: str) -> bool:
 def run(arguments: argparse.Namespace) -> int:
     """Answers every line once, in order."""
     settings = Settings.from_environment(bundle=arguments.bundle)
-    bundle = load_bundle(settings.require_bundle())
-    answerer, _ = build_answerer(settings, bundle, timer=lambda _: nullcontext())
+    answerer = build_model(settings, lambda _: nullcontext(), find_bundle(settings)).answerer
     to_stream = arguments.output == STANDARD_STREAM
     if arguments.dead_letters is None and not to_stream and not may_have_neighbour(arguments.output):
         raise SettingsError(f"{arguments.output} is no ordinary file: say with --dead-letters where refused lines go.")

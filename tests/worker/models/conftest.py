@@ -2,15 +2,25 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from worker.bundle import write_bundle
+from worker.app import build_model
+from worker.bundle import Bundle, write_bundle
+from worker.metrics import Metrics
+from worker.models import deployment as deployments
+from worker.models.cache import BundleCache
+from worker.models.deployment import Deployment
+from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
+from worker.models.serving import LoadedModel
 from worker.models.store import open_store
-from worker.settings import PREFIX
+from worker.ports import Record
+from worker.settings import PREFIX, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +47,88 @@ def registry(tmp_path: Path) -> Registry:
     root = tmp_path / "registry"
     root.mkdir()
     return Registry(open_store(str(root)), "tiny")
+
+
+class HeldClock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def now_ms(self) -> int:
+        return 1_700_000_000_000
+
+    def monotonic_seconds(self) -> float:
+        return self.seconds
+
+
+class Following:
+    """A follower of a registry, without its thread: a test polls."""
+
+    def __init__(self, registry: Registry, cache: Path) -> None:
+        self.registry, self.directory = registry, cache
+        self.limit_seconds = 10.0
+        self.clock, self.metrics = HeldClock(), Metrics()
+        self.followed: list[bool] = []
+        self.built: list[str] = []
+
+    def open(self, registry: Registry | None = None) -> Follower:
+        def build(bundle: Bundle) -> LoadedModel:
+            self.built.append(bundle.manifest.version)
+            settings = Settings(registry="r", model_name="tiny", golden_limit_seconds=self.limit_seconds)
+            return build_model(settings, lambda _: nullcontext(), bundle)
+
+        registry = registry or self.registry
+        return Follower(
+            registry,
+            BundleCache(registry, self.directory),
+            build,
+            memory=memory_of(self.directory, "r", "tiny"),
+            poll_seconds=0.5,
+            clock=self.clock,
+            metrics=self.metrics,
+            followed=self.followed.append,
+        )
+
+    def publish(self, bundle: Path) -> str:
+        return self.registry.publish(bundle)
+
+    def promote(self, version: str) -> Deployment:
+        return self.registry.change(lambda before: deployments.promote(before, "tiny", version))
+
+    def start_canary(self, version: str, slots: int) -> Deployment:
+        return self.registry.change(lambda before: deployments.start_canary(before, "tiny", version, slots=slots))
+
+    def roll_back(self) -> Deployment:
+        return self.registry.change(lambda before: deployments.roll_back(before, "tiny"))
+
+    def sample(self, name: str) -> float:
+        families = text_string_to_metric_families(self.metrics.render().decode())
+        [value] = [s.value for family in families for s in family.samples if s.name == name]
+        return float(value)
+
+
+@pytest.fixture
+def following(registry: Registry, tmp_path: Path) -> Following:
+    return Following(registry, tmp_path / "cache")
+
+
+@pytest.fixture(scope="session")
+def make_following() -> Callable[[Registry, Path], Following]:
+    return Following
+
+
+def events(count: int, *, first: int = 0) -> list[Record]:
+    """Records with a key each."""
+    return [
+        Record("events", 0, offset, 0, b"k%d" % offset, b'{"text": "the box late"}', [])
+        for offset in range(first, first + count)
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_events() -> Callable[..., list[Record]]:
+    return events
 
 
 @pytest.fixture(scope="session")

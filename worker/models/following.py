@@ -1,0 +1,250 @@
+"""Follows a deployment: brings what it names into memory beside what answers, and swaps it in when it is proved.
+
+::
+
+    every POLL_SECONDS      deployment.json ── unchanged ──> nothing
+                                   │ a higher generation
+                                   v
+          load, verify, warm up, golden records ── refused ──> told; what answers goes on, retried with backoff
+                                   │ proved
+                                   v
+          swap between two slices; the version before stays in memory, so that a rollback takes one poll
+
+All of it happens on a thread of its own. What was taken over last is remembered on disk: a worker that starts while
+the registry cannot be reached begins with it.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from worker import files
+from worker.bundle import Bundle
+from worker.errors import LimelightError, RegistryError
+from worker.metrics import Metrics
+from worker.models import deployment as deployments
+from worker.models.cache import BundleCache
+from worker.models.deployment import Deployment
+from worker.models.registry import Registry
+from worker.models.serving import LoadedModel, Models, Serving
+from worker.ports import Clock
+
+MAX_RETRY_SECONDS = 60.0
+"""A bundle that is refused may be mended in place, but each try may download all of it."""
+CLOSE_SECONDS = 1.0
+"""A download is not waited for: it leaves nothing under its final name."""
+
+log = structlog.get_logger("worker")
+
+
+class Follower:
+    """Keeps `models` at what the registry says."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        cache: BundleCache,
+        build: Callable[[Bundle], LoadedModel],
+        *,
+        memory: Path,
+        poll_seconds: float,
+        clock: Clock,
+        metrics: Metrics,
+        followed: Callable[[bool], None],
+    ) -> None:
+        """
+        Args:
+            registry: what is followed.
+            cache: gives verified bundles.
+            build: loads and proves a model.
+            memory: file that keeps what was taken over last.
+            poll_seconds: from one look to the next.
+            clock: its monotonic side decides when a refused version is tried again.
+            metrics: told about swaps and refusals.
+            followed: told whether what answers is what the registry asks for, whenever that may have changed.
+
+        Raises:
+            LimelightError: nothing can answer: not what the registry says, nor what was taken over last.
+        """
+        self._registry = registry
+        self._cache = cache
+        self._build = build
+        self._memory = memory
+        self._poll_seconds = poll_seconds
+        self._clock = clock
+        self._metrics = metrics
+        self._followed = followed
+        self._loaded: dict[str, LoadedModel] = {}
+        self._told: tuple[str, int] | None = None
+        self._problem: Exception | None = None
+        self._untaken: Deployment | None = None
+        self._refusal: Exception | None = None
+        self._retry_seconds = poll_seconds
+        self._due_seconds = 0.0
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._taken, serving = self._begin()
+        self.models = Models(serving)
+        """What answers."""
+        self._announce(serving)
+        self._tell(self._problem, self._taken.generation)
+
+    def start(self) -> None:
+        """Polls on a thread of its own until `close`."""
+        self._thread = threading.Thread(target=self._run, name="follow", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread; what it is in the middle of is given up."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+
+    @property
+    def problem(self) -> str:
+        """Why what answers is not what the registry asks for; empty if it is."""
+        return str(self._problem) if self._problem else self.models.problem
+
+    def poll(self) -> None:
+        """Looks once, and swaps if there is something new."""
+        try:
+            deployment = self._registry.deployment()
+            self._require_later(deployment)
+        except LimelightError as error:
+            self._tell(error, self._taken.generation)
+            return
+        if deployment == self._untaken and self._clock.monotonic_seconds() < self._due_seconds:
+            self._tell(self._refusal, deployment.generation)
+        elif deployment == self._taken and self._untaken is None:
+            self._tell(None, deployment.generation)
+        else:
+            self._take(deployment)
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._poll_seconds):
+            try:
+                self.poll()
+            except Exception as error:  # noqa: BLE001 - told, and the stream goes on with what it has
+                self._tell(error, self._taken.generation)
+
+    def _begin(self) -> tuple[Deployment, Serving]:
+        try:
+            deployment = self._registry.deployment()
+            serving, self._problem = self._load_all(deployment)
+        except LimelightError as error:
+            remembered = self._recall()
+            if remembered is None:
+                raise
+            try:
+                serving, _ = self._load_all(remembered)
+            except LimelightError:
+                raise error from None
+            self._problem = error
+            return remembered, serving
+        if self._problem is not None:
+            self._postpone(deployment, self._problem)
+        self._remember(deployment)
+        return deployment, serving
+
+    def _take(self, deployment: Deployment) -> None:
+        try:
+            serving, refusal = self._load_all(deployment)
+        except Exception as error:
+            self._postpone(deployment, error)
+            if not isinstance(error, LimelightError):
+                raise
+            self._tell(error, deployment.generation)
+            return
+        before, self._taken = self._taken, deployment
+        self.models.swap(serving)
+        self._metrics.model_swaps.inc()
+        self._announce(serving)
+        # The version before stays for a rollback, whatever else was loaded goes.
+        kept = {*deployment.versions(), before.current}
+        self._loaded = {version: model for version, model in self._loaded.items() if version in kept}
+        self._remember(deployment)
+        self._untaken = None
+        if refusal is not None:
+            self._postpone(deployment, refusal)
+        self._tell(refusal, deployment.generation)
+
+    def _load_all(self, deployment: Deployment) -> tuple[Serving, LimelightError | None]:
+        """What `deployment` asks for; without its canary if that is refused, which is returned.
+
+        Raises:
+            LimelightError: the current version is refused.
+        """
+        current = self._load(deployment.current)
+        if deployment.canary is None:
+            return Serving(deployment.generation, current), None
+        try:
+            canary = self._load(deployment.canary.version)
+        except LimelightError as error:
+            return Serving(deployment.generation, current), error
+        return Serving(deployment.generation, current, canary, deployment.canary.slots), None
+
+    def _load(self, version: str) -> LoadedModel:
+        if version not in self._loaded:
+            self._loaded[version] = self._build(self._cache.fetch(version))
+        return self._loaded[version]
+
+    def _postpone(self, deployment: Deployment, refusal: Exception) -> None:
+        """Waits twice as long as before, unless the deployment is a new one."""
+        again = deployment == self._untaken
+        self._retry_seconds = min(2 * self._retry_seconds, MAX_RETRY_SECONDS) if again else self._poll_seconds
+        self._untaken, self._refusal = deployment, refusal
+        self._due_seconds = self._clock.monotonic_seconds() + self._retry_seconds
+
+    def _require_later(self, deployment: Deployment) -> None:
+        if deployment.generation <= self._taken.generation and deployment != self._taken:
+            raise RegistryError(
+                f"the deployment of {self._registry.name} is at generation {deployment.generation}, and is not what "
+                f"was taken over as generation {self._taken.generation}: the file was put back or edited. Restart the "
+                "workers to follow it from there."
+            )
+
+    def _announce(self, serving: Serving) -> None:
+        model = serving.current.answerer.model
+        self._metrics.deployment_taken(name=model.name, version=model.version, generation=serving.generation)
+        log.info("model in use", name=model.name, version=model.version, generation=serving.generation)
+
+    def _tell(self, error: Exception | None, generation: int) -> None:
+        """One line when a problem begins and one when it ends, however often it is met between."""
+        self._problem = error
+        self._metrics.deployment_followed.set(not self.problem)
+        self._followed(not self.problem)
+        kind = (type(error).__name__, generation) if error else None
+        if kind == self._told:
+            return
+        self._told = kind
+        if error is None:
+            log.info("the registry is followed again", generation=generation)
+            return
+        self._metrics.deployment_problems.inc()
+        log.error(
+            "not what the registry asks for: the model in use goes on",
+            reason=str(error),
+            generation=generation,
+            exc_info=None if isinstance(error, LimelightError) else error,
+        )
+
+    def _remember(self, deployment: Deployment) -> None:
+        try:
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            files.write_file(self._memory, deployments.encode(deployment))
+        except OSError as error:
+            log.warning("a start without the registry will not be possible", file=str(self._memory), reason=str(error))
+
+    def _recall(self) -> Deployment | None:
+        try:
+            return deployments.decode(self._memory.read_bytes(), str(self._memory))
+        except (OSError, RegistryError):
+            return None
+
+
+def memory_of(directory: Path, address: str, name: str) -> Path:
+    """File that keeps what was taken over last from the registry at `address`."""
+    return directory / "deployments" / hashlib.sha256(address.encode()).hexdigest()[:16] / f"{name}.json"

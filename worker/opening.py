@@ -1,0 +1,76 @@
+"""Opens the model that the settings name: a bundle for good, or what a registry says from one moment to the next."""
+
+from collections.abc import Callable
+
+from worker.bundle import Bundle, load_bundle
+from worker.clock import SystemClock
+from worker.metrics import Metrics
+from worker.models.cache import BundleCache
+from worker.models.following import Follower, memory_of
+from worker.models.registry import Registry
+from worker.models.serving import LoadedModel, Models, Plan, Serving
+from worker.models.store import open_store
+from worker.settings import Settings
+
+Build = Callable[[Bundle], LoadedModel]
+
+
+def open_follower(
+    settings: Settings, build: Build, *, metrics: Metrics, followed: Callable[[bool], None]
+) -> Follower | None:
+    """Loads what the registry of the settings says, to be followed from there; None if they name a bundle.
+
+    Args:
+        settings: effective settings.
+        build: loads and proves a model.
+        metrics: told about swaps and problems.
+        followed: told whether what answers is what the registry asks for.
+
+    Raises:
+        LimelightError: nothing can answer.
+    """
+    if settings.registry is None:
+        return None
+    address, name = settings.require_registry()
+    registry, cache = _open_cache(settings)
+    return Follower(
+        registry,
+        cache,
+        build,
+        memory=memory_of(settings.cache_directory(), address, name),
+        poll_seconds=settings.poll_seconds,
+        clock=SystemClock(),
+        metrics=metrics,
+        followed=followed,
+    )
+
+
+def open_plan(plan: Plan, build: Build) -> Models:
+    """Loads what `plan` says, for good.
+
+    Raises:
+        LimelightError: a model of it cannot be used.
+    """
+    current = build(load_bundle(plan.current))
+    canary = build(load_bundle(plan.canary)) if plan.canary else None
+    return Models(Serving(plan.generation, current, canary, plan.slots))
+
+
+def find_bundle(settings: Settings) -> Bundle:
+    """The bundle of the settings, or the version that is current in their registry.
+
+    Raises:
+        SettingsError: they name neither.
+        BundleError: it cannot be used.
+        RegistryError: the registry does not say, or cannot be reached.
+    """
+    if settings.registry is None:
+        return load_bundle(settings.require_bundle())
+    registry, cache = _open_cache(settings)
+    return cache.fetch(registry.deployment().current)
+
+
+def _open_cache(settings: Settings) -> tuple[Registry, BundleCache]:
+    address, name = settings.require_registry()
+    registry = Registry(open_store(address), name)
+    return registry, BundleCache(registry, settings.cache_directory() / "models")
