@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from federated.algorithms.schedules import ScheduleName
+from federated.algorithms.server_optimizers import OptimizerName
 from federated.data.partition import MAX_CLIENTS, PartitionSettings
 from federated.errors import ConfigError
 
@@ -68,19 +70,35 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """``none`` classifies the last state."""
     key_size: LayerSize = 32
     """Size of the keys and of the learned query."""
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Share of what the last layer reads that is hidden from it in training."""
 
 
 class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
-    """Weighted FedAvg with an adaptive server optimizer (Reddi et al., 2021, https://arxiv.org/abs/2003.00295)."""
+    """How the rounds go; by default FedAvg with an adaptive server (Reddi et al., 2021)."""
 
+    engine: Literal["xla", "tff"] = "xla"
+    """What executes the rounds: compiled, on this machine's cores, or in TensorFlow Federated's runtime, the
+    reference."""
     rounds: PositiveInt = 20
     clients_per_round: PositiveInt = 10
     local_epochs: PositiveInt = 1
     batch_size: PositiveInt = 16
     client_learning_rate: PositiveFloat = 0.3
     """Step of the clients' SGD."""
-    server_optimizer: Literal["adam", "sgd"] = "adam"
+    client_schedule: ScheduleName = "constant"
+    """How that falls over the rounds."""
+    proximal: Annotated[float, Meta(ge=0)] = 0.0
+    """Pulls clients back to the server's weights (FedProx: mu)."""
+    server_optimizer: OptimizerName = "adam"
     server_learning_rate: PositiveFloat = 3e-3
+    server_schedule: ScheduleName = "constant"
+    server_momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Of ``sgd``."""
+    server_epsilon: PositiveFloat | None = None
+    """What keeps an adaptive server from dividing by 0: the larger, the less a rare weight is amplified."""
+    warmup_rounds: Annotated[int, Meta(ge=0)] = 0
+    """Rounds over which both learning rates rise before their schedules begin."""
     averaged_rounds: PositiveInt = 1
     """The model is the mean of the server's models after this many latest rounds (Polyak and Juditsky, 1992): a single
     one leans towards the labels of its last cohort."""

@@ -1,53 +1,43 @@
-"""The training loop: draw a cohort, let the engine run the round, judge now and then, report.
+"""The training loop: draw a cohort, let the server run the round, judge now and then, report.
 
 Everything random in it is drawn from a generator that is keyed by (seed, round), so round 7 draws the same whether or
-not the process ran rounds 1 to 6.
+not the process ran rounds 1 to 6, and the next cohort can be drawn and packed while this one trains.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from msgspec import UNSET
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from federated.algorithms.definition import Leaves
 from federated.config import Config
 from federated.data.clients import ClientDataset
+from federated.engines.cohort import Cohort
 from federated.errors import DivergenceError
+from federated.server import Server
 from worker.messages import RoundRecord
 
-Weights = list[NDArray[np.float32]]
-
-
-class Engine(Protocol):
-    """Executes rounds."""
-
-    def run_round(self, cohort: Sequence[ClientDataset]) -> dict[str, float]:
-        """Updates the server's model from the clients of `cohort`; returns training metrics, ``loss`` among them.
-
-        Raises:
-            FloatingPointError: an update was left out, because it is not finite.
-        """
-
-    def weights(self) -> Weights:
-        """The server's model."""
+Item = TypeVar("Item")
 
 
 def run_rounds(
-    engine: Engine,
+    server: Server,
     clients: Sequence[ClientDataset],
     config: Config,
     *,
     run: str,
-    evaluate: Callable[[Weights], dict[str, float]],
+    evaluate: Callable[[Leaves], dict[str, float]],
     reports: Sequence[Callable[[RoundRecord], None]],
 ) -> dict[str, float]:
     """Runs all rounds of `config`.
 
     Args:
-        engine: executes them.
+        server: holds the model.
         clients: the federation; `RoundRecord.clients` are indices into it.
         config: how many rounds, clients a round and local epochs; the seed, see the module.
         run: name of the run in the records.
@@ -61,35 +51,51 @@ def run_rounds(
         DivergenceError: a round's numbers are not finite. It is not reported.
     """
     training = config.training
-    latest: deque[Weights] = deque(maxlen=training.averaged_rounds)
-    for number in range(1, training.rounds + 1):
-        started = time.monotonic()
-        random = np.random.default_rng([config.seed, number])
-        chosen = draw_cohort(len(clients), training.clients_per_round, random)
-        cohort = [draw_local_data(clients[client], training.local_epochs, random) for client in chosen]
-        judged = number % training.evaluate_every == 0 or number == training.rounds
+    latest: deque[Leaves] = deque(maxlen=training.averaged_rounds)
+    cohorts = (draw_round(clients, config, number) for number in range(1, training.rounds + 1))
+    started = time.monotonic()
+    for cohort, packed in prefetch((cohort, server.pack(cohort)) for cohort in cohorts):
+        judged = cohort.number % training.evaluate_every == 0 or cohort.number == training.rounds
         try:
-            train = engine.run_round(cohort)
-            latest.append(engine.weights())
+            train = server.run_round(cohort, packed)
+            latest.append(server.weights)
             _require_finite("the loss", train["loss"])
             _require_finite("a weight of the model", *latest[-1])
             heldout = evaluate(average(latest)) if judged else UNSET
         except FloatingPointError as error:
-            raise _diverged(config, number, str(error)) from error
+            raise _diverged(config, cohort.number, str(error)) from error
         record = RoundRecord(
             run=run,
-            round=number,
+            round=cohort.number,
             rounds=training.rounds,
             timestamp_ms=time.time_ns() // 1_000_000,
             seconds=time.monotonic() - started,
-            clients=chosen,
-            examples=sum(len(clients[client].label) for client in chosen),
+            clients=cohort.clients,
+            examples=sum(len(clients[client].label) for client in cohort.clients),
             train=train,
             heldout=heldout,
         )
         for report in reports:
             report(record)
+        started = time.monotonic()
     return heldout
+
+
+def draw_round(clients: Sequence[ClientDataset], config: Config, number: int) -> Cohort:
+    """Draws who takes part in a round, and in which order each of them reads its examples."""
+    random = np.random.default_rng([config.seed, number])
+    chosen = draw_cohort(len(clients), config.training.clients_per_round, random)
+    data = [draw_local_data(clients[client], config.training.local_epochs, random) for client in chosen]
+    return Cohort(config.seed, number, chosen, data)
+
+
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """Makes the next item in a thread while the caller works on this one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        following = thread.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = thread.submit(next, items, None)
+            yield item
 
 
 def _require_finite(name: str, *values: ArrayLike) -> None:
@@ -106,7 +112,7 @@ def _diverged(config: Config, number: int, what: str) -> DivergenceError:
     )
 
 
-def average(models: Collection[Weights]) -> Weights:
+def average(models: Collection[Leaves]) -> Leaves:
     """Mean of each weight, in the order of the models."""
     return [np.mean(weights, axis=0) for weights in zip(*models, strict=True)]
 

@@ -3,9 +3,10 @@
 This module and what only it imports load TensorFlow.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -13,20 +14,27 @@ import numpy as np
 import tensorflow as tf
 from msgspec import Struct
 
+from federated.algorithms.definition import Leaves
+from federated.algorithms.fed_avg import build_fed_avg
+from federated.algorithms.mean import WeightedMean
 from federated.config import Config
 from federated.data.clients import ClientDataset, Federation
-from federated.engines import tff
+from federated.engines.cohort import plan_shapes
+from federated.engines.opening import open_engine
 from federated.evaluation import score
-from federated.models.classifier import Classifier, build_classifier, build_training_model
+from federated.models.block import Model, build_model
+from federated.models.classifier import Classifier, build_classifier
 from federated.progress import show_progress
 from federated.records import open_records
-from federated.rounds import Weights, run_rounds
+from federated.rounds import run_rounds
 from federated.saved_model import write_saved_model
+from federated.server import Server
 from worker.bundle import AttentionAxes, ModelCard, TextField, Training
 
 EVALUATION_BATCH = 256
 
-_LIBRARIES = ("tensorflow-federated", "tensorflow", "numpy")
+_LIBRARIES = {"xla": ("tensorflow", "numpy"), "tff": ("tensorflow-federated", "tensorflow", "numpy")}
+"""What decides the numbers, by engine."""
 
 
 class RunResult(Struct, frozen=True):
@@ -53,23 +61,22 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
         OutputError: `out` exists already, or cannot be written.
     """
     started = time.monotonic()
-    tf.keras.utils.set_random_seed(config.seed)
     sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
     classifier = build_classifier(config.model, **sizes)
 
-    def evaluate(weights: Weights) -> dict[str, float]:
+    def evaluate(weights: Leaves) -> dict[str, float]:
         classifier.set_weights(weights)
         return score(federation.heldout.label, predict(classifier, federation.heldout), federation.labels)
 
-    with show_progress(config.training.rounds) as show, open_records(log_dir) as write, tff.execution_context():
-        engine = tff.TffEngine(
-            partial(build_training_model, config.model, **sizes),
-            initial=classifier.get_weights(),
-            config=config.training,
-        )
+    model = build_model(config.model, **sizes)
+    with (
+        show_progress(config.training.rounds) as show,
+        open_records(log_dir) as write,
+        open_server(config, federation, model) as server,
+    ):
         # The last round always evaluates, so that the classifier is left with the final weights.
         metrics = run_rounds(
-            engine,
+            server,
             federation.clients,
             config,
             run=f"{out.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
@@ -79,13 +86,13 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
     seconds = time.monotonic() - started
     training = Training(
         preset=config.preset,
-        engine=tff.NAME,
+        engine=config.training.engine,
         rounds=config.training.rounds,
         clients=len(federation.clients),
         seed=config.seed,
         seconds=round(seconds, 3),
         metrics=metrics,
-        library_versions={name: metadata.version(name) for name in _LIBRARIES},
+        library_versions={name: metadata.version(name) for name in _LIBRARIES[config.training.engine]},
     )
     card = _describe(config, federation, training)
     write_saved_model(out, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
@@ -99,6 +106,27 @@ def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -
         heldout_recall={name.removeprefix("recall."): v for name, v in metrics.items() if name.startswith("recall.")},
         out=str(out),
     )
+
+
+@contextlib.contextmanager
+def open_server(config: Config, federation: Federation, model: Model) -> Iterator[Server]:
+    """Joins algorithm, aggregation and engine, as `config` says; they end with the block.
+
+    Raises:
+        EngineError: the engine's process failed.
+    """
+    training = config.training
+    algorithm, aggregation = build_fed_avg(model.apply, training), WeightedMean()
+    shapes = plan_shapes(
+        [len(client.label) for client in federation.clients],
+        epochs=training.local_epochs,
+        batch_size=training.batch_size,
+        max_tokens=federation.max_tokens,
+    )
+    initial = model.init(config.seed)
+    state = algorithm.init(initial)
+    with open_engine(training.engine, algorithm, aggregation, shapes=shapes, state=state) as engine:
+        yield Server(algorithm, aggregation, engine, initial=initial)
 
 
 def predict(classifier: Classifier, data: ClientDataset) -> np.ndarray:

@@ -73,7 +73,7 @@ class Algorithm(NamedTuple):
     broadcast: Callable[[State, int], Leaves]
     """State and number of the round, from 1 -> what every client of the round gets, schedules applied."""
     client_update: Callable[[Tensors, Tensors, Batches, "tf.Tensor"], ClientOutput]
-    """Broadcast, client state, batches, key (int32 `[2]`, of round and client) -> output. Pure TensorFlow."""
+    """Broadcast, client state, batches, key (int32 `[3]`: seed, round, client) -> output. Pure TensorFlow."""
     server_update: Callable[[State, Leaves, int], State]
     """State, the aggregated update and the number of the round -> the next state."""
 

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser, instead="default: generated messages")
     parser.add_argument("--rounds", type=count, metavar="N", help="the same as --set training.rounds=N")
     parser.add_argument("--seed", type=int, metavar="S", help="the same as --set seed=S")
+    parser.add_argument("--engine", choices=["xla", "tff"], help="the same as --set training.engine=E")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="rounds.jsonl and TensorBoard (default: OUT-logs)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the run's figures there")
@@ -92,6 +93,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     short = {
         "--rounds": ("training.rounds", arguments.rounds),
         "--seed": ("seed", arguments.seed),
+        "--engine": ("training.engine", arguments.engine),
         "--client-field": ("data.partition.by", "client" if arguments.client_field else None),
     }
     for flag, (key, value) in short.items():

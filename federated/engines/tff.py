@@ -1,4 +1,8 @@
-"""The reference engine: weighted FedAvg on TensorFlow Federated.
+"""The reference engine: the clients' part of a round in TensorFlow Federated's own runtime.
+
+The broadcasts stand at the server, data, states and what the aggregation gives to single clients at the clients; what
+comes back is summed at the server, or stays at the clients where the aggregation asks for each update. It is the same
+definition that `federated.engines.xla` compiles, run by TFF's executors, one client after the other.
 
 TFF executes computations in a ``worker_binary``, a separate C++ program that it starts by itself and leaves behind.
 This module builds the same execution context from TFF's public parts around a worker that it starts on its own, so
@@ -15,7 +19,8 @@ and the order of the examples come from outside, and TFF adds the clients' updat
 import contextlib
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +30,15 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from numpy.typing import NDArray
 
-from federated.config import TrainingConfig
-from federated.data.clients import ClientDataset
+from federated.algorithms.definition import Aggregation, Algorithm, Batches, CohortResult, Leaves, State
+from federated.engines.client import ClientInput, build_client
+from federated.engines.cohort import Cohort, Shapes, cut
 from federated.errors import EngineError
 from federated.process import OwnedServer, own_server
-from worker.features import PAD_ID
 
 NAME = "tff"
 WORKER_BINARY = Path(tff.__file__).parent / "data" / "worker_binary"
 
-Weights = list[NDArray[np.float32]]
-
-_SERVER_OPTIMIZERS = {"adam": tff.learning.optimizers.build_adam, "sgd": tff.learning.optimizers.build_sgdm}
 _MAX_MESSAGE_BYTES = 2**31 - 1
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.25
@@ -106,64 +108,103 @@ def _wait_ready(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> Non
 
 
 class TffEngine:
-    """Holds the server's state and advances it by one round at a time. Use it inside `execution_context`."""
+    """Implements `federated.engines.cohort.Engine`. Use it inside `execution_context`."""
 
-    def __init__(self, build_model: Callable[[], tf.keras.Model], *, initial: Weights, config: TrainingConfig) -> None:
+    def __init__(self, algorithm: Algorithm, aggregation: Aggregation, *, shapes: Shapes, state: State) -> None:
         """
         Args:
-            build_model: builds the model that clients train, token ids -> logits, anew on each call.
-            initial: weights to start from; TFF's own would come from an unseeded initializer in the worker.
-            config: optimizers and learning rates.
+            algorithm: what the clients do.
+            aggregation: what becomes of their updates.
+            shapes: their `batch_size` and longest row are those of the clients' arrays.
+            state: any of the algorithm's; it tells the types of what is sent around.
         """
+        self._shapes = Shapes(shapes.batch_size, shapes.steps, shapes.tokens[-1:])
+        self._stacked = aggregation.stacked
+        self._computation = _build_computation(algorithm, aggregation, self._shapes, state)
 
-        def build_variable_model() -> tff.learning.models.VariableModel:
-            return tff.learning.models.from_keras_model(
-                build_model(),
-                loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                input_spec=(tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)),
-                metrics=[tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            )
+    def pack(self, cohort: Cohort) -> list[OrderedDict[str, Any]]:
+        """Implements `Engine`."""
+        packed = []
+        for client, data in zip(cohort.clients, cohort.data, strict=True):
+            (shard,) = cut(cohort._replace(clients=[client], data=[data]), self._shapes)
+            stop = shard.bounds[1]
+            arrays = OrderedDict(token_ids=shard.token_ids[:stop], label=shard.label[:stop], kept=shard.kept[:stop])
+            packed.append(OrderedDict(arrays, stop=stop, key=shard.keys[0]))
+        return packed
 
-        build_server_optimizer = _SERVER_OPTIMIZERS[config.server_optimizer]
-        self._process = tff.learning.algorithms.build_weighted_fed_avg(
-            build_variable_model,
-            client_optimizer_fn=tff.learning.optimizers.build_sgdm(config.client_learning_rate),
-            server_optimizer_fn=build_server_optimizer(config.server_learning_rate),
-            # 1.7 to 5 times faster than the default.
-            loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR,
+    def run(
+        self,
+        packed: list[OrderedDict[str, Any]],
+        *,
+        broadcasts: tuple[Leaves, Leaves],
+        client_states: list[Leaves],
+        local: list[Leaves],
+    ) -> CohortResult:
+        """Implements `Engine`."""
+        output = self._computation(*broadcasts, client_states, local, packed)
+        updates = output["updates"]
+        return CohortResult(
+            total=[] if self._stacked else [np.asarray(leaf) for leaf in updates],
+            stack=np.stack([np.concatenate([np.ravel(leaf) for leaf in u]) for u in updates])
+            if self._stacked
+            else None,
+            weights=np.array(output["weights"]),
+            client_states=[[np.asarray(leaf) for leaf in leaves] for leaves in output["client_states"]],
+            metrics={name: float(value) for name, value in output["metrics"].items()},
         )
-        self._batch_size = config.batch_size
-        weights = tff.learning.models.ModelWeights(trainable=tuple(initial), non_trainable=())
-        self._state = self._process.set_model_weights(self._process.initialize(), weights)
-
-    def run_round(self, cohort: Sequence[ClientDataset]) -> dict[str, float]:
-        """Trains on the data of each client in `cohort`, in the order that it stands in, and updates the server.
-
-        Returns:
-            ``loss`` and ``accuracy`` over the cohort's examples, as the clients saw them while they trained.
-
-        Raises:
-            FloatingPointError: an update was left out, because it is not finite.
-        """
-        output = self._process.next(self._state, [self._dataset(client) for client in cohort])
-        self._state = output.state
-        metrics = output.metrics["client_work"]["train"]
-        # TFF says nothing when it leaves such clients out: their examples are missing, and the loss looks better.
-        if metrics["num_examples"] != sum(len(client.label) for client in cohort):
-            raise FloatingPointError("the model of a client is not finite")
-        if output.metrics["finalizer"]["update_non_finite"]:
-            raise FloatingPointError("the mean of the clients' updates is not finite")
-        return {name: float(metrics[name]) for name in ("loss", "accuracy")}
-
-    def weights(self) -> Weights:
-        """The global model, in Keras's order."""
-        return [np.asarray(weight) for weight in self._process.get_model_weights(self._state).trainable]
-
-    def _dataset(self, client: ClientDataset) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices(tuple(client)).batch(self._batch_size).map(_trim)
 
 
-def _trim(token_ids: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cuts a batch to its longest row: steps over columns of padding are most of the time otherwise."""
-    longest = tf.reduce_max(tf.math.count_nonzero(token_ids != PAD_ID, axis=1))
-    return token_ids[:, :longest], label
+def _flatten(update: Leaves) -> NDArray[Any]:
+    return np.concatenate([np.ravel(leaf) for leaf in update])
+
+
+def _build_computation(
+    algorithm: Algorithm, aggregation: Aggregation, shapes: Shapes, state: State
+) -> "tff.Computation":
+    """The clients' part of a round; one client tells the types of all."""
+    (local,) = aggregation.local(1, [0])
+    broadcast, shared, own, given = (
+        tff.to_type([tff.TensorType(leaf.dtype, leaf.shape) for leaf in leaves])
+        for leaves in (
+            algorithm.broadcast(state, 1),
+            aggregation.broadcast(1),
+            algorithm.init_client(state["weights"]),
+            local,
+        )
+    )
+    rows, width = shapes.batch_size, shapes.tokens[-1]
+    data = tff.to_type(
+        OrderedDict(
+            token_ids=tff.TensorType(np.int32, [None, rows, width]),
+            label=tff.TensorType(np.int32, [None, rows]),
+            kept=tff.TensorType(np.bool_, [None, rows]),
+            stop=tff.TensorType(np.int32),
+            key=tff.TensorType(np.int32, [3]),
+        )
+    )
+    run_client = build_client(algorithm, aggregation)
+
+    @tff.tensorflow.computation(broadcast, shared, own, given, data)
+    def work(broadcast: Any, shared: Any, own: Any, given: Any, data: Any) -> Any:
+        features = {"token_ids": data["token_ids"]}
+        batches = Batches(features, data["label"], data["kept"], tf.constant(0), data["stop"])
+        result = run_client(ClientInput(*map(list, (broadcast, shared, own, given))), batches, data["key"])
+        parts = result.update, result.weight, result.client_state, OrderedDict(result.metrics)
+        return OrderedDict(zip(("update", "weight", "client_state", "metrics"), parts, strict=True))
+
+    server, clients = tff.SERVER, tff.CLIENTS
+    placed = [tff.FederatedType(kind, server) for kind in (broadcast, shared)]
+    placed += [tff.FederatedType(kind, clients) for kind in (own, given, data)]
+
+    @tff.federated_computation(*placed)
+    def next_cohort(broadcast: Any, shared: Any, own: Any, given: Any, data: Any) -> Any:
+        received = [tff.federated_broadcast(value) for value in (broadcast, shared)]
+        output = tff.federated_map(work, (*received, own, given, data))
+        return OrderedDict(
+            updates=output["update"] if aggregation.stacked else tff.federated_sum(output["update"]),
+            weights=output["weight"],
+            client_states=output["client_state"],
+            metrics=tff.federated_sum(output["metrics"]),
+        )
+
+    return next_cohort

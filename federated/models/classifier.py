@@ -1,7 +1,7 @@
-"""The text classifier: Embedding -> encoder -> attention -> softmax, as several views of the same weights.
+"""The text classifier of `federated.models.block` in Keras's layers, for evaluation and export only.
 
 Token ids are int32 `[B, T]`, padded on the right with `worker.features.PAD_ID`. The recurrent layers are Keras's own,
-because only those become one ONNX node each.
+because only those become one ONNX node each; a test holds both forms equal.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,6 @@ from worker.features import PAD_ID
 
 TOKEN_IDS = tf.TensorSpec([None, None], tf.int32, name="token_ids")
 
-EMBEDDING_STDDEV = 0.3
-"""Keras's own start, uniform within 0.05, leaves attention without a gradient for the first dozens of rounds."""
-
 _ENCODERS = {
     "lstm": tf.keras.layers.LSTM,
     "gru": tf.keras.layers.GRU,
@@ -29,14 +26,10 @@ _ENCODERS = {
 
 
 class Classifier(NamedTuple):
-    """Two traced views of the same weights; both take token ids and return a dictionary.
-
-    They are traced functions, not Keras models, because TensorFlow Federated builds its models in a graph of its own,
-    and a layer class that was used in there makes every Keras model from before unusable.
-    """
+    """Two traced views of the same weights; both take token ids and return a dictionary."""
 
     weights: list[tf.Variable]
-    """In the order of `build_training_model`'s."""
+    """In the order of `federated.models.block`'s leaves."""
     serving: ConcreteFunction
     """``probabilities`` `[B, C]` and, with attention, ``attention`` `[B, T]`; padding changes nothing."""
     unpadded: ConcreteFunction | None
@@ -92,10 +85,9 @@ class _Layers:
 
     def __init__(self, config: ModelConfig, vocabulary_size: int, classes: int) -> None:
         layers = tf.keras.layers
-        start = tf.keras.initializers.RandomNormal(stddev=EMBEDDING_STDDEV)
         self._bidirectional = config.bidirectional
         self._kept = KeptPositions(name="kept")
-        self._embedding = layers.Embedding(vocabulary_size, config.embedding_size, start, name="embedding")
+        self._embedding = layers.Embedding(vocabulary_size, config.embedding_size, name="embedding")
         self._encoder = _ENCODERS[config.encoder](config.hidden_size, return_sequences=True, name=config.encoder)
         if config.bidirectional:
             self._encoder = layers.Bidirectional(self._encoder, name=f"bi{config.encoder}")
@@ -128,7 +120,7 @@ class _Layers:
 
 
 def build_classifier(config: ModelConfig, *, vocabulary_size: int, classes: int) -> Classifier:
-    """Builds a classifier with fresh weights, drawn from Keras's global seed.
+    """Builds a classifier; its weights wait to be set.
 
     Args:
         config: the architecture.
@@ -153,10 +145,3 @@ def build_classifier(config: ModelConfig, *, vocabulary_size: int, classes: int)
         serving=trace(exact=True),
         unpadded=None if config.encoder == "simple_rnn" else trace(exact=False),
     )
-
-
-def build_training_model(config: ModelConfig, *, vocabulary_size: int, classes: int) -> tf.keras.Model:
-    """Builds what clients train: token ids -> logits `[B, C]`, with the same weights in the same order."""
-    token_ids = tf.keras.Input([None], dtype=tf.int32, name="token_ids")
-    logits, _ = _Layers(config, vocabulary_size, classes)(token_ids)
-    return tf.keras.Model(token_ids, logits)

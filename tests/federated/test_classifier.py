@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated.config import ModelConfig
-from federated.models.classifier import Classifier, build_classifier, build_training_model
+from federated.models.block import Model, build_model
+from federated.models.classifier import Classifier, build_classifier
 
 pytestmark = pytest.mark.train
 
@@ -32,7 +35,6 @@ def config(request) -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def classifier(config) -> Classifier:
-    tf.keras.utils.set_random_seed(5)
     built = build_classifier(config, vocabulary_size=VOCABULARY, classes=CLASSES)
     # Fresh weights are small and biases zero: with these, a slip in the masks moves the outputs visibly.
     random = np.random.default_rng(5)
@@ -79,26 +81,50 @@ def test_a_view_for_export_exists_for_the_encoders_that_have_an_onnx_node(classi
     assert (classifier.unpadded is None) == (config.encoder == "simple_rnn")
 
 
-def test_clients_train_the_weights_that_are_served(classifier, config):
-    model = build_training_model(config, vocabulary_size=VOCABULARY, classes=CLASSES)
-    model.set_weights(classifier.get_weights())
-    token_ids = pad([[3, 4, 5], [6]], 4)
-    trained = tf.nn.softmax(model(token_ids)).numpy()
-    assert trained == pytest.approx(classifier.serving(token_ids)["probabilities"].numpy(), abs=1e-6)
+@pytest.fixture(scope="module")
+def model(config) -> Model:
+    return build_model(config, vocabulary_size=VOCABULARY, classes=CLASSES)
 
 
-def test_the_encoders_are_keras_own_so_that_each_exports_as_one_node(config):
-    model = build_training_model(config, vocabulary_size=VOCABULARY, classes=CLASSES)
-    layer = model.get_layer(f"{'bi' * config.bidirectional}{config.encoder}")
-    recurrent = layer.forward_layer if config.bidirectional else layer
-    names = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
-    assert type(recurrent) is getattr(tf.keras.layers, names[config.encoder])
+@pytest.fixture(scope="module")
+def answer(classifier, model) -> Callable[[tf.Tensor], tuple]:
+    key = tf.zeros([3], tf.int32)
+    return tf.function(lambda ids, w: model.apply(w, {"token_ids": ids}, key, training=False))
 
 
-def test_the_seed_decides_the_first_weights():
-    def first_weights(seed: int) -> list[np.ndarray]:
-        tf.keras.utils.set_random_seed(seed)
-        return build_classifier(CONFIGS[0], vocabulary_size=VOCABULARY, classes=CLASSES).get_weights()
+def test_the_leaves_that_clients_train_are_the_weights_that_are_served(classifier, model):
+    drawn = model.init(1)
+    assert [leaf.shape for leaf in drawn] == [weight.shape for weight in classifier.weights]
+    assert all(leaf.dtype == np.float32 for leaf in drawn)
 
-    assert all(map(np.array_equal, first_weights(1), first_weights(1)))
-    assert not all(map(np.array_equal, first_weights(1), first_weights(2)))
+
+@settings(max_examples=25)
+@given(rows=ROWS)
+def test_what_clients_train_answers_as_what_is_served(classifier, answer, rows):
+    token_ids = pad(rows, T)
+    logits, attention = answer(token_ids, list(map(tf.constant, classifier.weights)))
+    served = classifier.serving(token_ids)
+    assert tf.nn.softmax(logits).numpy() == pytest.approx(served["probabilities"].numpy(), abs=1e-6)
+    assert (attention is None) == ("attention" not in served)
+    if attention is not None:
+        assert attention.numpy() == pytest.approx(served["attention"].numpy(), abs=1e-6)
+
+
+def test_the_gradient_is_that_of_the_layers_of_keras(classifier, answer):
+    token_ids, label = pad([[3, 4, 5, 9, 2], [6], [7, 8]], 7), [0, 2, 1]
+    weights = [tf.constant(weight) for weight in classifier.weights]
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        logits, _ = answer(token_ids, weights)
+        loss = tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits))
+    ours = [tf.convert_to_tensor(leaf) for leaf in tape.gradient(loss, weights)]
+    with tf.GradientTape() as tape:
+        probabilities = classifier.serving(token_ids)["probabilities"]
+        loss = -tf.reduce_sum(tf.math.log(tf.gather(probabilities, label, batch_dims=1)))
+    for one, other in zip(ours, tape.gradient(loss, classifier.weights), strict=True):
+        assert one.numpy() == pytest.approx(tf.convert_to_tensor(other).numpy(), abs=2e-5)
+
+
+def test_the_key_decides_the_first_weights(model):
+    assert all(map(np.array_equal, model.init(1), model.init(1)))
+    assert not all(map(np.array_equal, model.init(1), model.init(2)))

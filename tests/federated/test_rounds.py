@@ -1,3 +1,5 @@
+import time
+
 import msgspec
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from federated.config import Config, TrainingConfig
 from federated.data.clients import ClientDataset
 from federated.errors import DivergenceError
-from federated.rounds import draw_cohort, draw_local_data, run_rounds
+from federated.rounds import draw_cohort, draw_local_data, prefetch, run_rounds
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.fast
@@ -20,17 +22,22 @@ def client(start: int, examples: int) -> ClientDataset:
 
 
 class LabelSum:
-    """The smallest engine: its model is the sum of the labels that it has read."""
+    """The smallest server: its model is the sum of the labels that it has read."""
 
     def __init__(self) -> None:
         self.total = 0
         self.cohorts = []
 
-    def run_round(self, cohort):
-        self.cohorts.append([data.label.tolist() for data in cohort])
-        self.total += sum(int(data.label.sum()) for data in cohort)
+    def pack(self, cohort):
+        return [data.label.tolist() for data in cohort.data]
+
+    def run_round(self, cohort, packed):
+        assert packed == self.pack(cohort), "another cohort was packed"
+        self.cohorts.append(packed)
+        self.total += sum(map(sum, packed))
         return {"loss": 1.0, "accuracy": 0.5}
 
+    @property
     def weights(self):
         return [np.array([self.total], np.float32)]
 
@@ -39,22 +46,22 @@ CLIENTS = [client(100 * number, number + 1) for number in range(8)]
 
 
 def run(config: TrainingConfig, *, seed: int = 1) -> tuple[LabelSum, list[RoundRecord], dict[str, float]]:
-    engine, records = LabelSum(), []
+    server, records = LabelSum(), []
     heldout = run_rounds(
-        engine,
+        server,
         CLIENTS,
         Config(preset="test", seed=seed, training=config),
         run="test",
         evaluate=lambda weights: {"accuracy": float(weights[0][0])},
         reports=[records.append],
     )
-    return engine, records, heldout
+    return server, records, heldout
 
 
 def test_each_round_is_recorded_with_what_it_did():
-    engine, records, _ = run(TrainingConfig(rounds=4, clients_per_round=3))
+    server, records, _ = run(TrainingConfig(rounds=4, clients_per_round=3))
     assert [(record.run, record.round, record.rounds) for record in records] == [("test", n, 4) for n in (1, 2, 3, 4)]
-    for record, cohort in zip(records, engine.cohorts, strict=True):
+    for record, cohort in zip(records, server.cohorts, strict=True):
         assert len(set(record.clients)) == 3
         assert [sorted(labels) for labels in cohort] == [CLIENTS[index].label.tolist() for index in record.clients]
         assert record.examples == sum(map(len, cohort))
@@ -63,9 +70,9 @@ def test_each_round_is_recorded_with_what_it_did():
 
 
 def test_evaluates_every_k_rounds_and_always_the_last_weights():
-    engine, records, heldout = run(TrainingConfig(rounds=5, clients_per_round=2, evaluate_every=2))
+    server, records, heldout = run(TrainingConfig(rounds=5, clients_per_round=2, evaluate_every=2))
     assert [record.round for record in records if record.heldout is not msgspec.UNSET] == [2, 4, 5]
-    assert heldout == records[-1].heldout == {"accuracy": float(engine.total)}
+    assert heldout == records[-1].heldout == {"accuracy": float(server.total)}
 
 
 def test_the_model_is_the_mean_of_the_latest_rounds():
@@ -99,10 +106,11 @@ class Overflow(LabelSum):
         super().__init__()
         self.loss, self.weight = loss, weight
 
-    def run_round(self, cohort):
-        metrics = super().run_round(cohort)
+    def run_round(self, cohort, packed):
+        metrics = super().run_round(cohort, packed)
         return {**metrics, "loss": self.loss} if len(self.cohorts) == 2 else metrics
 
+    @property
     def weights(self):
         return [np.ones(2, np.float32), np.array([0.0, self.weight if len(self.cohorts) == 2 else 0.0], np.float32)]
 
@@ -112,7 +120,7 @@ def refuse(weights):
 
 
 @pytest.mark.parametrize(
-    ("engine", "evaluate", "what"),
+    ("server", "evaluate", "what"),
     [
         (Overflow(loss=float("nan")), lambda weights: {}, "the loss is not finite"),
         (Overflow(loss=float("inf")), lambda weights: {}, "the loss is not finite"),
@@ -120,11 +128,11 @@ def refuse(weights):
         (Overflow(), refuse, "an answer is not finite"),
     ],
 )
-def test_what_diverges_ends_the_run_in_that_round_with_the_remedy(engine, evaluate, what):
+def test_what_diverges_ends_the_run_in_that_round_with_the_remedy(server, evaluate, what):
     config = Config(preset="fast", training=TrainingConfig(rounds=9, client_learning_rate=1e6, evaluate_every=2))
     records = []
     with pytest.raises(DivergenceError) as caught:
-        run_rounds(engine, CLIENTS, config, run="test", evaluate=evaluate, reports=[records.append])
+        run_rounds(server, CLIENTS, config, run="test", evaluate=evaluate, reports=[records.append])
     assert str(caught.value) == (
         f"training diverged in round 2 of 9: {what}. No model was written. Lower training.client_learning_rate (1e+06) "
         "or training.server_learning_rate (0.003) of preset fast with --set."
@@ -145,3 +153,22 @@ def test_local_data_is_every_example_once_an_epoch_with_its_own_label(examples, 
     assert (data.token_ids[:, 0] == data.label).all()
     for epoch in np.split(data.label, epochs):
         assert sorted(epoch) == list(range(7, 7 + examples))
+
+
+def test_the_next_cohort_is_packed_while_this_one_trains():
+    packed, trained = [], []
+    for number in prefetch(packed.append(number) or number for number in range(1, 4)):
+        deadline = time.monotonic() + 10
+        while len(packed) < min(number + 1, 3):
+            assert time.monotonic() < deadline, "nobody packs the next cohort"
+        trained.append(number)
+    assert trained == packed == [1, 2, 3]
+
+
+def test_what_fails_while_packing_reaches_the_caller():
+    def fail():
+        yield 1
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        list(prefetch(fail()))

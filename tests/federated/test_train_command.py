@@ -29,7 +29,7 @@ def test_the_figures_say_what_the_run_did(trained):
     assert len(recall) == 6
     assert all(0 <= value <= 1 for value in recall.values())
     assert 0 < figures.pop("seconds") < DEADLINE_SECONDS
-    assert figures == {"engine": "tff", "rounds": 3, "clients": 6, "out": str(trained.out)}
+    assert figures == {"engine": "xla", "rounds": 3, "clients": 6, "out": str(trained.out)}
 
 
 def test_prints_one_line_and_reports_rounds_plainly_where_there_is_no_terminal(trained):
@@ -88,7 +88,8 @@ class Run(NamedTuple):
 def training(directory: Path, train_command: Callable[..., list[str]]) -> Iterator[Run]:
     # A SimpleRNN: TensorFlow traces it in half the time.
     encoder = "model.encoder=simple_rnn"
-    command = train_command("--preset", "demo", "--rounds", 1_000_000, "--set", encoder, "--out", directory / "model")
+    length = ["--engine", "tff", "--rounds", 1_000_000]
+    command = train_command("--preset", "demo", *length, "--set", encoder, "--out", directory / "model")
     records = directory / "model-logs" / "rounds.jsonl"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as trainer:
         try:

@@ -1,0 +1,44 @@
+"""One client's whole part of a round: the algorithm's, then the aggregation's. Every engine runs this function."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from federated.algorithms.definition import Aggregation, Algorithm, Batches, Tensors
+
+
+class ClientInput(NamedTuple):
+    """What a client gets."""
+
+    broadcast: Tensors
+    """The algorithm's."""
+    shared: Tensors
+    """The aggregation's broadcast."""
+    client_state: Tensors
+    local: Tensors
+    """What the aggregation gives to this client alone."""
+
+
+class ClientResult(NamedTuple):
+    """What is added to the other clients', and what stays with the client."""
+
+    update: Tensors
+    weight: tf.Tensor
+    client_state: Tensors
+    metrics: Mapping[str, tf.Tensor]
+
+
+RunClient = Callable[[ClientInput, Batches, tf.Tensor], ClientResult]
+"""Takes the key last."""
+
+
+def build_client(algorithm: Algorithm, aggregation: Aggregation) -> RunClient:
+    """Joins the two."""
+
+    def run(given: ClientInput, batches: Batches, key: tf.Tensor) -> ClientResult:
+        output = algorithm.client_update(given.broadcast, given.client_state, batches, key)
+        update, weight, metrics = aggregation.client(output.update, output.weight, given.shared, given.local)
+        return ClientResult(update, weight, output.client_state, {**output.metrics, **metrics})
+
+    return run

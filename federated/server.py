@@ -1,0 +1,74 @@
+"""The server: what outlives a round, and the two steps around the clients' part of one."""
+
+import numpy as np
+
+from federated.algorithms.definition import WEIGHTS, Aggregation, Algorithm, CohortResult, Leaves, State
+from federated.engines.cohort import Cohort, Engine
+
+
+class Server:
+    """Advances a model by one round at a time.
+
+    `state` and `client_states` are all that a later process needs to go on, beside what the aggregation keeps.
+    """
+
+    def __init__(self, algorithm: Algorithm, aggregation: Aggregation, engine: Engine, *, initial: Leaves) -> None:
+        """
+        Args:
+            algorithm: how the model learns.
+            aggregation: how the clients' updates become one.
+            engine: runs the clients, of both.
+            initial: first weights.
+        """
+        self._algorithm = algorithm
+        self._aggregation = aggregation
+        self._engine = engine
+        self._untouched = algorithm.init_client(initial)
+        self.state: State = algorithm.init(initial)
+        self.client_states: dict[int, Leaves] = {}
+        """Of the clients that were chosen before, by their index."""
+
+    @property
+    def weights(self) -> Leaves:
+        """The model."""
+        return self.state[WEIGHTS]
+
+    def pack(self, cohort: Cohort) -> object:
+        """See `Engine.pack`."""
+        return self._engine.pack(cohort)
+
+    def run_round(self, cohort: Cohort, packed: object) -> dict[str, float]:
+        """Trains a cohort and takes a step.
+
+        Args:
+            cohort: who takes part.
+            packed: the same, from `pack`.
+
+        Returns:
+            ``loss`` and ``accuracy`` over the cohort's examples as the clients met them, and what the aggregation has
+            to say.
+
+        Raises:
+            FloatingPointError: the clients' update is not finite; nothing has changed.
+        """
+        number = cohort.number
+        result = self._engine.run(
+            packed,
+            broadcasts=(self._algorithm.broadcast(self.state, number), self._aggregation.broadcast(number)),
+            client_states=[self.client_states.get(client, self._untouched) for client in cohort.clients],
+            local=self._aggregation.local(number, cohort.clients),
+        )
+        update = self._aggregation.server(result, number)
+        if not all(np.isfinite(leaf).all() for leaf in update):
+            raise FloatingPointError("the mean of the clients' updates is not finite")
+        self.state = self._algorithm.server_update(self.state, update, number)
+        if self._untouched:
+            self.client_states.update(zip(cohort.clients, result.client_states, strict=True))
+        return _finish(result)
+
+
+def _finish(result: CohortResult) -> dict[str, float]:
+    """Sums -> means."""
+    metrics = dict(result.metrics)
+    examples = max(metrics.pop("examples"), 1.0)
+    return {"loss": metrics.pop("loss") / examples, "accuracy": metrics.pop("correct") / examples, **metrics}

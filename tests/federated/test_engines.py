@@ -1,0 +1,232 @@
+"""Every engine beside a twin that runs the same definition client by client, batch by batch, without any padding."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from federated.algorithms import fed_avg, local
+from federated.algorithms.definition import Algorithm
+from federated.algorithms.fed_avg import build_fed_avg
+from federated.algorithms.mean import WeightedMean
+from federated.config import ModelConfig, TrainingConfig
+from federated.data.clients import ClientDataset
+from federated.engines.cohort import Cohort, plan_shapes
+from federated.engines.opening import open_engine
+from federated.engines.tff import TffEngine, execution_context
+from federated.engines.xla import XlaEngine
+from federated.errors import EngineError
+from federated.models.block import Model, build_model
+from federated.process import OwnedServer
+from federated.server import Server
+
+pytestmark = pytest.mark.train
+
+VOCABULARY, CLASSES, T = 12, 3, 6
+# Tracing a GRU or LSTM takes longer, and to an engine one model is as good as another.
+MODEL = build_model(
+    ModelConfig(encoder="simple_rnn", embedding_size=4, hidden_size=3, key_size=2, dropout=0.2),
+    vocabulary_size=VOCABULARY,
+    classes=CLASSES,
+)
+SGD = TrainingConfig(batch_size=4, client_learning_rate=0.5, server_optimizer="sgd", server_learning_rate=1.0)
+ADAM = TrainingConfig(batch_size=4, client_learning_rate=0.5, server_learning_rate=0.01, server_epsilon=1e-3)
+TOLERANCE = {np.float64: 1e-9, np.float32: 1e-5}
+
+
+def client(examples: int, seed: int) -> ClientDataset:
+    random = np.random.default_rng(seed)
+    token_ids = random.integers(1, VOCABULARY, (examples, T), dtype=np.int32)
+    token_ids[np.arange(T) >= random.integers(1, T + 1, (examples, 1))] = 0
+    return ClientDataset(token_ids, random.integers(0, CLASSES, examples, dtype=np.int32))
+
+
+SIZES = [9, 3, 4, 8, 1, 7, 5]
+CLIENTS_DATA = [client(size, seed) for seed, size in enumerate(SIZES)]
+COHORTS = [[0, 1, 2, 3, 4, 5, 6], [3, 5, 0], [6, 1, 2, 4, 5, 0, 3]]
+"""More than a micro-shard, fewer, and more in another order."""
+SHAPES = plan_shapes(SIZES, epochs=1, batch_size=4, max_tokens=T)
+
+
+def rounds():
+    for number, clients in enumerate(COHORTS, start=1):
+        yield Cohort(5, number, clients, [CLIENTS_DATA[client] for client in clients])
+
+
+def first_weights(dtype: type, model: Model = MODEL) -> list[np.ndarray]:
+    return [leaf.astype(dtype) for leaf in model.init(2)]
+
+
+def train(engine, algorithm: Algorithm, dtype: type) -> list[np.ndarray]:
+    server = Server(algorithm, WeightedMean(), engine, initial=first_weights(dtype))
+    for cohort in rounds():
+        server.run_round(cohort, server.pack(cohort))
+    return server.weights
+
+
+def train_on(name: str, algorithm: Algorithm, dtype: type) -> list[np.ndarray]:
+    if name == "tff":
+        # The process that executes is started once for all tests.
+        state = algorithm.init(first_weights(dtype))
+        return train(TffEngine(algorithm, WeightedMean(), shapes=SHAPES, state=state), algorithm, dtype)
+    with open_engine(name, algorithm, WeightedMean(), shapes=SHAPES, state={}) as engine:
+        return train(engine, algorithm, dtype)
+
+
+def train_slowly(algorithm: Algorithm, dtype: type) -> list[np.ndarray]:
+    """The same, in TensorFlow's eager mode: each batch as short as it is, sums in NumPy."""
+    state = algorithm.init(first_weights(dtype))
+    for cohort in rounds():
+        broadcast = [tf.constant(leaf) for leaf in algorithm.broadcast(state, cohort.number)]
+        total, weights = None, 0.0
+        for number, data in zip(cohort.clients, cohort.data, strict=True):
+            key = tf.constant([cohort.seed, cohort.number, number])
+            output = algorithm.client_update(broadcast, [], Unpadded(data, SGD.batch_size), key)
+            leaves = [leaf.numpy() * output.weight.numpy() for leaf in output.update]
+            total = leaves if total is None else [a + b for a, b in zip(total, leaves, strict=True)]
+            weights += output.weight.numpy()
+        state = algorithm.server_update(state, [leaf / weights for leaf in total], cohort.number)
+    return state["weights"]
+
+
+class Unpadded:
+    """Stands for `Batches`, with batches of different lengths: an eager loop is one of Python, and may index lists."""
+
+    def __init__(self, data: ClientDataset, batch_size: int) -> None:
+        starts = range(0, len(data.label), batch_size)
+        self.label = [tf.constant(data.label[start : start + batch_size]) for start in starts]
+        self.features = {"token_ids": [tf.constant(data.token_ids[start : start + batch_size]) for start in starts]}
+        self.kept = [tf.ones_like(label, tf.bool) for label in self.label]
+        self.start, self.stop = 0, len(starts)
+
+
+def distance(one: list[np.ndarray], other: list[np.ndarray]) -> float:
+    return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture(scope="module")
+def worker() -> OwnedServer:
+    with execution_context() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def slow() -> dict[type, list[np.ndarray]]:
+    return {dtype: train_slowly(build_fed_avg(MODEL.apply, ADAM), dtype) for dtype in TOLERANCE}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("name", ["xla", "tff"])
+def test_each_engine_equals_the_slow_twin(worker, slow, name, dtype):
+    trained = train_on(name, build_fed_avg(MODEL.apply, ADAM), dtype)
+    assert all(leaf.dtype == dtype for leaf in trained)
+    assert distance(trained, first_weights(dtype)) > 0.01
+    assert distance(trained, slow[dtype]) <= TOLERANCE[dtype]
+
+
+def keep_filling(monkeypatch):
+    """A row that only fills up its batch counts like any other."""
+    differentiate = local.differentiate
+
+    def spoiled(apply, weights, batches, step, key):
+        batches = batches._replace(kept=tf.ones_like(batches.kept))
+        return differentiate(apply, weights, batches, step, key)
+
+    monkeypatch.setattr(fed_avg, "differentiate", spoiled)
+
+
+def weigh_alike(monkeypatch):
+    monkeypatch.setattr(WeightedMean, "client", lambda self, update, weight, *_: (update, weight / weight, {}))
+
+
+def turn_round(monkeypatch):
+    monkeypatch.setattr(fed_avg, "subtract", lambda after, before: local.subtract(before, after))
+
+
+@pytest.mark.parametrize("spoil", [keep_filling, weigh_alike, turn_round])
+def test_a_fault_would_be_seen(monkeypatch, slow, spoil):
+    spoil(monkeypatch)
+    assert distance(train_on("xla", build_fed_avg(MODEL.apply, ADAM), np.float64), slow[np.float64]) > 1e-4
+
+
+def test_the_number_of_threads_changes_no_bit():
+    algorithm = build_fed_avg(MODEL.apply, SGD)
+    results = []
+    for threads in (1, 3):
+        engine = XlaEngine(algorithm, WeightedMean(), shapes=SHAPES, threads=threads)
+        results.append(train(engine, algorithm, np.float32))
+        engine.close()
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(*results, strict=True))
+
+
+class Everything(WeightedMean):
+    """Gets every client's update by itself, and something for each client alone."""
+
+    stacked = True
+
+    def local(self, number, clients):
+        return [[np.array([number, client], np.float64)] for client in clients]
+
+    def client(self, update, weight, broadcast, local):
+        return [*update, local[0]], weight, {"seen": tf.ones_like(weight)}
+
+    def server(self, result, number):
+        self.result = result
+        return [np.zeros(1)]
+
+
+@pytest.mark.parametrize("name", ["xla", "tff"])
+def test_updates_can_be_had_one_by_one(worker, name):
+    algorithm = build_fed_avg(MODEL.apply, SGD)
+    state, aggregation = algorithm.init(first_weights(np.float64)), Everything()
+    if name == "tff":
+        engine = TffEngine(algorithm, aggregation, shapes=SHAPES, state=state)
+    else:
+        engine = XlaEngine(algorithm, aggregation, shapes=SHAPES)
+    cohort = next(rounds())
+    result = engine.run(
+        engine.pack(cohort),
+        broadcasts=(algorithm.broadcast(state, 1), []),
+        client_states=[[] for _ in cohort.clients],
+        local=aggregation.local(1, cohort.clients),
+    )
+    assert result.total == []
+    assert result.weights.tolist() == SIZES
+    assert result.metrics["seen"] == result.metrics["examples"] / np.mean(SIZES) == len(SIZES)
+    broadcast = [tf.constant(leaf) for leaf in algorithm.broadcast(state, 1)]
+    for client, (row, data) in enumerate(zip(result.stack, CLIENTS_DATA, strict=True)):
+        update = algorithm.client_update(broadcast, [], Unpadded(data, 4), tf.constant([5, 1, client])).update
+        expected = np.concatenate([*(np.ravel(leaf) for leaf in update), [1, client]])
+        assert row == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_update_that_is_not_finite_changes_nothing():
+    algorithm = build_fed_avg(MODEL.apply, TrainingConfig(batch_size=4, client_learning_rate=1e38))
+    with open_engine("xla", algorithm, WeightedMean(), shapes=SHAPES, state={}) as engine:
+        server = Server(algorithm, WeightedMean(), engine, initial=first_weights(np.float32))
+        before = server.state
+        cohort = next(rounds())
+        with pytest.raises(FloatingPointError, match="the mean of the clients' updates is not finite"):
+            server.run_round(cohort, server.pack(cohort))
+        assert server.state is before
+
+
+def test_a_worker_that_dies_ends_the_run_with_its_status():
+    algorithm = build_fed_avg(MODEL.apply, SGD)
+    with execution_context() as server:
+        state = algorithm.init(first_weights(np.float32))
+        engine = TffEngine(algorithm, WeightedMean(), shapes=SHAPES, state=state)
+        (worker,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        os.kill(int(worker), signal.SIGKILL)
+        server.process.wait()
+        with pytest.raises(EngineError, match=f"status {128 + signal.SIGKILL}"):
+            train(engine, algorithm, np.float32)
+
+
+def test_the_worker_runs_only_inside_the_block():
+    with execution_context() as server:
+        assert server.process.poll() is None
+    assert server.process.poll() is not None
