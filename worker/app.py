@@ -227,6 +227,7 @@ class StreamWorker:
         return Reporter(
             self._metrics,
             self._clock,
+            group_id=self._settings.group_id,
             instance=instance.name,
             process=client_id(),
             models=models,

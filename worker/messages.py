@@ -181,6 +181,8 @@ class WorkerStatus(Struct, kw_only=True):
     """A worker's own account of itself. Counters run from the start of the process."""
 
     schema_version: int = SCHEMA_VERSION
+    group_id: str = ""
+    """Consumer group of the worker; a name is its own only there."""
     instance: str
     process: str = ""
     """Which process has the name now: host name and process id."""
@@ -200,6 +202,16 @@ class WorkerStatus(Struct, kw_only=True):
     lag_records: int
     """Records of the assigned partitions up to the ``read_committed`` end that are not committed yet."""
     rss_bytes: int
+
+    @property
+    def key(self) -> bytes:
+        """Of the record that carries it: a compacted topic keeps the last status of each."""
+        return status_key(self.group_id, self.instance)
+
+
+def status_key(group_id: str, instance: str) -> bytes:
+    """Key of a worker's statuses. Unambiguous, because Kafka allows no slash in the name of a member."""
+    return f"{group_id}/{instance}".encode()
 
 
 class RoundRecord(Struct, kw_only=True):

@@ -52,6 +52,7 @@ class Reporter:
         metrics: Metrics,
         clock: Clock,
         *,
+        group_id: str,
         instance: str,
         process: str,
         models: ModelsInUse,
@@ -63,7 +64,8 @@ class Reporter:
         Args:
             metrics: takes the counts.
             clock: for timestamps and the interval.
-            instance: the worker's name; key of its statuses.
+            group_id: consumer group; with `instance` the key of the statuses.
+            instance: the worker's name in it.
             process: host name and process id.
             models: asked for the bundles that answer.
             problem: tells why these are not what the registry asks for; empty if they are.
@@ -72,6 +74,7 @@ class Reporter:
         """
         self._metrics = metrics
         self._clock = clock
+        self._group_id = group_id
         self._instance = instance
         self._process = process
         self._models = models
@@ -138,6 +141,7 @@ class Reporter:
             lag_records = self._source.lag(offsets)
             self._metrics.lag_records.set(lag_records)
             status = WorkerStatus(
+                group_id=self._group_id,
                 instance=self._instance,
                 process=self._process,
                 timestamp_ms=self._clock.now_ms(),
@@ -152,7 +156,7 @@ class Reporter:
                 lag_records=lag_records,
                 rss_bytes=resident_bytes(),
             )
-            self._publish(self._instance.encode(), msgspec.json.encode(status))
+            self._publish(status.key, msgspec.json.encode(status))
         except TransportError as error:
             log.warning("status not published", reason=str(error))
 

@@ -50,8 +50,11 @@ class Stream:
         headers = DeadLetter.of(Position(TOPICS.events, 0, offset), DecodeError("no."), "g").to_headers()
         self._hand(TOPICS.dead_letters, offset, b"{", headers)
 
-    def status(self, instance: str, *, at_ms: int, answered: int, partitions: list[str], lag: int = 7) -> None:
+    def status(
+        self, instance: str, *, at_ms: int, answered: int, partitions: list[str], lag: int = 7, group_id: str = "g"
+    ) -> None:
         body = WorkerStatus(
+            group_id=group_id,
             instance=instance,
             timestamp_ms=at_ms,
             ready=True,
@@ -143,6 +146,14 @@ def test_nor_does_it_with_what_never_finds_its_other_half(events: bool) -> None:
         else:
             stream.event(offset)
     assert [sentence.text for sentence in stream.observer.figures().sentences] == [f"text {PENDING_RECORDS + 9}"]
+
+
+def test_workers_of_one_name_in_two_groups_are_two() -> None:
+    stream = Stream()
+    stream.status("worker-1", at_ms=1_000, answered=0, partitions=[], lag=1)
+    stream.status("worker-1", at_ms=1_000, answered=0, partitions=[], lag=2, group_id="other")
+
+    assert sorted(worker.lag_records for worker in stream.observer.figures().workers) == [1, 2]
 
 
 def test_workers_are_shown_by_their_last_two_statuses() -> None:

@@ -29,13 +29,13 @@ class Place:
     """Topics and a group of their own, and the workers that were started on them."""
 
     def __init__(self, servers: str, bundle: Path, directory: Path, opened: ExitStack) -> None:
-        group = f"run-{uuid.uuid4().hex[:8]}"
-        self.topics = {name: f"{group}.{name.lower()}" for name in TOPICS}
+        self.group = f"run-{uuid.uuid4().hex[:8]}"
+        self.topics = {name: f"{self.group}.{name.lower()}" for name in TOPICS}
         self.environment = {
             **os.environ,
             "LIMELIGHT_BOOTSTRAP_SERVERS": servers,
             "LIMELIGHT_BUNDLE": str(bundle),
-            "LIMELIGHT_GROUP_ID": group,
+            "LIMELIGHT_GROUP_ID": self.group,
             **{f"LIMELIGHT_{name}": topic for name, topic in self.topics.items()},
         }
         self._servers, self._directory, self._opened = servers, directory, opened
@@ -126,7 +126,8 @@ def test_a_worker_starts_scores_reports_and_drains(place: Place, tiny_model: Any
     status = msgspec.json.decode(statuses[-1].value, type=WorkerStatus)
     assert status.ready
     assert len(status.partitions) == TOPICS["INPUT_TOPIC"]
-    assert statuses[-1].key == status.instance.encode()
+    assert status.group_id == place.group
+    assert statuses[-1].key == f"{place.group}/{status.instance}".encode()
     port = facts["health_port"]
     assert get(port, "/livez")
     assert msgspec.json.decode(get(port, "/readyz"))["ready"] is True

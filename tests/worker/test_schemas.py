@@ -53,6 +53,7 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         source=SOURCE, stage="decode", error="DecodeError", message="no", group_id="g", attempts=2
     ),
     "worker_status.json": WorkerStatus(
+        group_id="scorers",
         instance="host-0",
         timestamp_ms=1,
         ready=True,

@@ -8,7 +8,7 @@ from worker.ownership import Ownership
 from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
 from worker.transport.membership import Membership
-from worker.transport.terms import REQUEST_SECONDS
+from worker.transport.terms import REQUEST_SECONDS, client_id
 
 
 class GroupSource(Source, Protocol):
@@ -128,7 +128,7 @@ class Connections:
             group=source.group_metadata,
             transaction_timeout_seconds=settings.transaction_timeout_seconds,
             deadline_seconds=settings.delivery_deadline_seconds,
-            fenced=source.membership.fenced,
+            fenced=source.membership.fenced_or_expired,
         )
 
     def open_feed(self, *, block_seconds: float = REQUEST_SECONDS) -> Feed:
@@ -155,9 +155,12 @@ def _load_membership(settings: Settings, instance: str) -> Membership:
 
     return KafkaMembership(
         client_properties(settings),
+        # The user's own is among the properties of the client that was chosen, whichever that is.
+        client_id=settings.property_values().get("client.id", client_id()),
         group_id=settings.group_id,
         instance=instance,
         status_topic=settings.status_topic,
+        transaction_timeout_seconds=settings.transaction_timeout_seconds,
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from worker.errors import FencedError
+from worker.errors import DeliveryError, FencedError
 
 
 class Membership(Protocol):
@@ -11,12 +11,32 @@ class Membership(Protocol):
     member_id: str
     """What the group calls the process that has the name now, as far as we know: us. Empty until we have joined."""
 
+    def attend(self) -> None:
+        """To be called with every poll: tells whether this process has stood still for long."""
+        ...
+
     def fenced(self, kind: str, name: str) -> FencedError:
         """The error to raise when another process took over an identity of ours. It says which, if that can be seen.
 
         Args:
             kind: of identity, ``transactional id`` or ``group instance``.
             name: the identity.
+        """
+        ...
+
+    def fenced_or_expired(self, kind: str, name: str) -> FencedError | DeliveryError:
+        """The same for a producer, which is called fenced, too, when the brokers have ended its transaction.
+
+        Where we stood still for so long, and nobody else has our name, that is what happened. Then nothing was
+        delivered, and it can be tried again.
+        """
+        ...
+
+    def require_name(self) -> None:
+        """To be called before we join anew under our name, which would drive out whoever has it now.
+
+        Raises:
+            FencedError: another process has it.
         """
         ...
 

@@ -82,7 +82,7 @@ class StreamObserver:
         self._records_in = self._predictions = self._dead_letters = self._correct = self._judged = 0
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_RECORDS)
         self._arrivals_ms: deque[float] = deque()
-        self._statuses: dict[str, deque[WorkerStatus]] = {}
+        self._statuses: dict[bytes, deque[WorkerStatus]] = {}
         self._sentences: deque[Sentence] = deque(maxlen=SENTENCES)
         # An event and its prediction come through different tails, either may be first.
         self._events: dict[Position, _Event] = {}
@@ -154,7 +154,7 @@ class StreamObserver:
     def _take_status(self, record: Stored, _received_ms: float) -> None:
         status = msgspec.json.decode(record.value or b"", type=WorkerStatus)
         with self._lock:
-            self._statuses.setdefault(status.instance, deque(maxlen=2)).append(status)
+            self._statuses.setdefault(status.key, deque(maxlen=2)).append(status)
 
     def _judge(self, event: _Event, prediction: Prediction) -> None:
         output = prediction.output

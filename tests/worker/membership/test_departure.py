@@ -2,18 +2,25 @@
 
 import os
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
+import msgspec
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 
+from deploy.local.kafka.topics import create_topics
 from worker.errors import FencedError, TransportError
+from worker.messages import status_key
 from worker.ports import Output
 from worker.transport.deadline import Deadline
 from worker.transport.terms import client_id
 
 pytestmark = pytest.mark.kafka
+
+TELL_SECONDS = 0.05
 
 
 def turn_until(done: Callable[[], object], *members: Any) -> None:
@@ -29,6 +36,30 @@ def members(group: Any) -> dict[str, str]:
     with KafkaAdminClient(bootstrap_servers=group.servers) as admin:
         description = admin.describe_groups([group.name])[group.name]
     return {member["group_instance_id"]: member["client_id"] for member in description["members"]}
+
+
+def status_topic(group: Any) -> str:
+    return f"{group.name}.status"
+
+
+@contextmanager
+def telling(group: Any, *, group_id: str, process: str) -> Iterator[None]:
+    """Publishes the status of a worker named "one" again and again."""
+    key, value = status_key(group_id, "one"), msgspec.json.encode({"process": process})
+    ended = threading.Event()
+
+    def tell() -> None:
+        with closing(KafkaProducer(bootstrap_servers=group.servers)) as producer:
+            while not ended.wait(TELL_SECONDS):
+                producer.send(status_topic(group), value, key=key).get(timeout=10)
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_a_member_that_leaves_is_gone_at_once_and_one_that_closes_stays(kafka_group: Any) -> None:
@@ -88,6 +119,34 @@ def test_a_fenced_producer_names_who_took_over(kafka_group: Any) -> None:
 
     with pytest.raises(FencedError, match=r"^the-other-one at 127\.0\.0\.1 took over the transactional id"):
         sink.deliver([Output(kafka_group.topic, 0, None, b"late", [], 1)], {})
+
+
+def test_nobody_took_over_from_who_still_has_the_name_under_a_client_id_of_its_own(
+    kafka_group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.transport.kafka_python.membership.HOLDER_SECONDS", 0.3)
+    member = kafka_group.join(status_topic="", properties="client.id=my-own")
+    member.poll()
+
+    error = member.source.membership.fenced("transactional id", "x")
+
+    assert str(error).startswith("another process took over"), error
+
+
+def test_statuses_of_another_group_say_nothing_about_who_took_over(
+    kafka_group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.transport.kafka_python.membership.HOLDER_SECONDS", 2)
+    create_topics(kafka_group.servers, {status_topic(kafka_group): 1})
+    member = kafka_group.join(status_topic=status_topic(kafka_group))
+    member.poll()
+    with telling(kafka_group, group_id="another", process="a-namesake"):
+        unknown = member.source.membership.fenced("transactional id", "x")
+    with telling(kafka_group, group_id=kafka_group.name, process="the-successor"):
+        known = member.source.membership.fenced("transactional id", "x")
+
+    assert str(unknown).startswith("another process took over"), unknown
+    assert str(known).startswith("the-successor took over"), known
 
 
 def test_a_producer_whose_successor_is_not_known_says_so(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -24,6 +26,10 @@ pytestmark = pytest.mark.kafka
 PATIENCE_SECONDS = 60
 TOPICS = ["INPUT_TOPIC", "OUTPUT_TOPIC", "DEAD_LETTER_TOPIC", "STATUS_TOPIC"]
 PARTITIONS = 2
+SESSION_SECONDS = "6"
+"""The least that a broker allows."""
+AWAY_SECONDS = 8
+"""Longer than the session, and than the shortest pause between two polls that ends a membership."""
 
 
 class Group:
@@ -91,8 +97,12 @@ class Group:
             return [name for name in str(admin.list_transactions()).split("'") if name.startswith(self.name)]
 
 
+def wait_until(moment: float) -> None:
+    threading.Event().wait(max(0.0, moment - time.monotonic()))
+
+
 def end(worker: subprocess.Popen[str]) -> None:
-    worker.kill()
+    worker.kill()  # ends one that is stopped, too
     worker.communicate()
 
 
@@ -173,6 +183,48 @@ def test_a_fenced_worker_names_its_successor_and_ends(group: Group) -> None:
     error = log.splitlines()[-1]
     assert error.startswith(f"error: limelight-{socket.gethostname()}-{second.pid} took over the "), log
     assert second.poll() is None
+
+
+@pytest.mark.parametrize("interval", ["max.poll.interval.ms=60000", "max.poll.interval.ms=7000"])
+def test_who_was_suspended_for_longer_than_its_session_leaves_its_successor_alone(group: Group, interval: str) -> None:
+    """Its client no longer knows itself a member then, and would join anew under its old name."""
+    options = {"session_timeout_seconds": SESSION_SECONDS, "properties": interval}
+    first = group.start("one", **options)
+    group.append(100)
+    group.answered(100)
+    first.send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    second = group.start("one", **options)
+    group.append(100)
+    group.answered(200)
+    wait_until(stopped + AWAY_SECONDS)
+
+    first.send_signal(signal.SIGCONT)
+
+    status, log = log_of(first)
+    assert status == 1, log
+    assert f"error: limelight-{socket.gethostname()}-{second.pid} took over the " in log.splitlines()[-1], log
+    group.append(100)
+    answered = group.answered(300)
+    assert len(answered) == len(set(answered)) == 300
+    assert second.poll() is None
+
+
+def test_who_was_suspended_and_is_not_replaced_goes_on(group: Group) -> None:
+    """A laptop that was asleep: nobody has its name, so nobody is disturbed, and nobody has to start it again."""
+    worker = group.start("one", session_timeout_seconds=SESSION_SECONDS, properties="max.poll.interval.ms=7000")
+    group.append(100)
+    group.answered(100)
+    worker.send_signal(signal.SIGSTOP)
+    wait_until(time.monotonic() + AWAY_SECONDS)
+    assert group.members() == set(), "the session should be over"
+
+    worker.send_signal(signal.SIGCONT)
+
+    group.append(100)
+    answered = group.answered(200)
+    assert len(answered) == len(set(answered)) == 200
+    assert worker.poll() is None
 
 
 def test_at_least_once_needs_no_transaction_and_repeats_nothing_after_a_stop_in_order(group: Group) -> None:

@@ -1,5 +1,7 @@
 """Looks at a group, and changes it, through the admin API. Serves both clients: librdkafka's has no such call."""
 
+import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -11,7 +13,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 from kafka.errors import KafkaError, NoError, UnknownMemberIdError
 
-from worker.errors import FencedError, LimelightError
+from worker.errors import DeliveryError, FencedError, LimelightError
+from worker.messages import status_key
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python.client import connect, transport_error
@@ -21,6 +24,10 @@ from worker.transport.terms import REQUEST_SECONDS, client_id
 HOLDER_SECONDS = 5
 """Who takes over a transactional id joins the group only afterwards, and then tells its status once a second."""
 LOOK_AGAIN_SECONDS = 0.1
+RETURN_SECONDS = 30
+"""So long after standing still, an error is taken for a consequence of it."""
+
+log = logging.getLogger(__name__)
 
 
 class _Author(msgspec.Struct):
@@ -32,26 +39,73 @@ class _Author(msgspec.Struct):
 class KafkaMembership:
     """Implements `worker.transport.membership.Membership`."""
 
-    def __init__(self, client: Mapping[str, Any], *, group_id: str, instance: str, status_topic: str) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, Any],
+        *,
+        client_id: str,
+        group_id: str,
+        instance: str,
+        status_topic: str,
+        transaction_timeout_seconds: float,
+    ) -> None:
         """
         Args:
             client: connection properties, from `client_properties`.
+            client_id: what the member calls itself to the brokers.
             group_id: the group.
             instance: static member id.
             status_topic: where the workers of the group tell who they are; may be empty.
+            transaction_timeout_seconds: after so long the brokers end the transaction of somebody who stands still.
         """
         self.member_id = ""
         self._client = client
+        self._client_id = client_id
         self._group_id = group_id
         self._instance = instance
         self._status_topic = status_topic
+        self._transaction_timeout_seconds = transaction_timeout_seconds
+        self._attended_seconds, self._returned_seconds = time.monotonic(), -math.inf
+
+    def attend(self) -> None:
+        """Implements `worker.transport.membership.Membership`."""
+        now_seconds = time.monotonic()
+        if now_seconds - self._attended_seconds > self._transaction_timeout_seconds:
+            self._returned_seconds = now_seconds
+        self._attended_seconds = now_seconds
+
+    def _stood_still(self) -> bool:
+        """True if we did a moment ago. Every thread stands still together, but any may be the first to go on."""
+        now_seconds = time.monotonic()
+        return (
+            now_seconds - self._attended_seconds > self._transaction_timeout_seconds
+            or now_seconds - self._returned_seconds < RETURN_SECONDS
+        )
 
     def fenced(self, kind: str, name: str) -> FencedError:
         """Implements `worker.transport.membership.Membership`."""
+        return terms.fenced(kind, name, holder=self._look_for_holder())
+
+    def fenced_or_expired(self, kind: str, name: str) -> FencedError | DeliveryError:
+        """Implements `worker.transport.membership.Membership`."""
+        stood_still = self._stood_still()
+        holder = self._look_for_holder()
         try:
-            return terms.fenced(kind, name, holder=self._find_holder())
-        except (KafkaError, LimelightError, msgspec.MsgspecError) as error:
-            return terms.fenced(kind, name, holder=f"somebody who cannot be looked up: {error}")
+            if stood_still and holder is None and not self._is_replaced():
+                return DeliveryError("the brokers ended the transaction while this process stood still")
+        except (KafkaError, LimelightError) as error:
+            log.warning("cannot see who has the name %r: %s", self._instance, error)
+        return terms.fenced(kind, name, holder=holder)
+
+    def require_name(self) -> None:
+        """Implements `worker.transport.membership.Membership`. Who cannot be asked does not keep us from joining."""
+        try:
+            is_replaced = self._is_replaced()
+        except (KafkaError, LimelightError) as error:
+            log.warning("cannot see who has the name %r: %s", self._instance, error)
+            return
+        if is_replaced:
+            raise self.fenced("group instance", self._instance)
 
     def remove(self) -> None:
         """Implements `worker.transport.membership.Membership`."""
@@ -66,6 +120,17 @@ class KafkaMembership:
                 raise outcome
         except KafkaError as error:
             raise transport_error(f"member {self._instance!r} cannot leave group {self._group_id!r}", error) from error
+
+    def _is_replaced(self) -> bool:
+        with self._open_admin() as admin:
+            holder = self._describe(admin)
+        return holder is not None and holder["member_id"] != self.member_id
+
+    def _look_for_holder(self) -> str | None:
+        try:
+            return self._find_holder()
+        except (KafkaError, LimelightError, msgspec.MsgspecError) as error:
+            return f"somebody who cannot be looked up: {error}"
 
     def _find_holder(self) -> str | None:
         deadline = Deadline(HOLDER_SECONDS)
@@ -82,16 +147,18 @@ class KafkaMembership:
         return None
 
     def _ask_group(self, admin: Any) -> str | None:
-        for member in admin.describe_groups([self._group_id])[self._group_id]["members"]:
-            # Who takes a name over while its session lasts inherits what the broker has noted of the first.
-            is_ours = member["client_id"] == self._client["client_id"]
-            if member["group_instance_id"] == self._instance and not is_ours:
-                return f"{member['client_id']} at {member['client_host'].removeprefix('/')}"
-        return None
+        # Who takes a name over while its session lasts inherits what the broker has noted of the first.
+        holder = self._describe(admin)
+        return None if holder is None or holder["client_id"] == self._client_id else _name_of(holder)
+
+    def _describe(self, admin: Any) -> Mapping[str, str] | None:
+        """The member that has our name."""
+        members = admin.describe_groups([self._group_id])[self._group_id]["members"]
+        return next((member for member in members if member["group_instance_id"] == self._instance), None)
 
     def _read_statuses(self, reader: KafkaReader) -> str | None:
         for record in reader.poll():
-            if record.key == self._instance.encode():
+            if record.key == status_key(self._group_id, self._instance):
                 process = msgspec.json.decode(record.value or b"{}", type=_Author).process
                 if process not in ("", client_id()):
                     return process
@@ -99,3 +166,7 @@ class KafkaMembership:
 
     def _open_admin(self) -> Any:
         return connect(KafkaAdminClient, self._client, bootstrap_timeout_ms=REQUEST_SECONDS * 1000)
+
+
+def _name_of(member: Mapping[str, str]) -> str:
+    return f"{member['client_id']} at {member['client_host'].removeprefix('/')}"

@@ -64,6 +64,20 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         self._membership.member_id = ""
 
 
+def keep_member_id(coordinator: Any) -> None:
+    """Makes a member that gives itself up after a long silence join anew as who it was, not as a newcomer.
+
+    The group takes a newcomer under a lasting name for the successor of whoever has it. Who was suspended, and replaced
+    meanwhile, would drive out its own replacement; asked for its old id, the group answers that it is fenced.
+    """
+
+    async def give_up(*_: Any, **__: Any) -> None:
+        # A static member tells nobody that it leaves: the client's own does no more, but for forgetting the id.
+        coordinator.reset_generation(member_id=coordinator._generation.member_id)
+
+    coordinator.maybe_leave_group_async = give_up
+
+
 def homes(partitions: Iterable[TopicPartition]) -> list[Partition]:
     """The client's partitions as ours."""
     return [(partition.topic, partition.partition) for partition in partitions]

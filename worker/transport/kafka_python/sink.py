@@ -30,7 +30,7 @@ class KafkaSink(ProducingSink):
         group: Callable[[], ConsumerGroupMetadata],
         transaction_timeout_seconds: float,
         deadline_seconds: float,
-        fenced: Callable[[str, str], FencedError] = terms.fenced,
+        fenced: Callable[[str, str], FencedError | DeliveryError] = terms.fenced,
     ) -> None:
         """
         Args:

@@ -26,7 +26,7 @@ from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, transport_error
-from worker.transport.kafka_python.rebalance import RebalanceListener, to_kafka
+from worker.transport.kafka_python.rebalance import RebalanceListener, keep_member_id, to_kafka
 from worker.transport.membership import Membership
 from worker.transport.terms import (
     COMMIT_SECONDS,
@@ -101,6 +101,7 @@ class KafkaSource:
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
         )
         require_topic(self._consumer.partitions_for_topic(topic), topic)
+        keep_member_id(self._consumer._coordinator)
         self._ownership = ownership
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
@@ -110,6 +111,7 @@ class KafkaSource:
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
+        self.membership.attend()
         self._deferred.try_to_flush()
         if self._consumer._coordinator.need_rejoin():
             timeout_seconds = max(timeout_seconds, JOIN_SECONDS)

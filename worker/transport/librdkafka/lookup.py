@@ -41,6 +41,8 @@ class OffsetLookup:
             "group.id": group_id,
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
+            # It has none; but the library wants it to be shorter than the user's max.poll.interval.ms.
+            "session.timeout.ms": 1,
             "retry.backoff.ms": RETRY_BACKOFF_MS,
         }
         self._consumer = connect(Consumer, "C", client, properties)

@@ -38,7 +38,7 @@ class LibrdkafkaSink(ProducingSink):
         group: Callable[[], Any],
         transaction_timeout_seconds: float,
         deadline_seconds: float,
-        fenced: Callable[[str, str], FencedError] = terms.fenced,
+        fenced: Callable[[str, str], FencedError | DeliveryError] = terms.fenced,
     ) -> None:
         """
         Args:

@@ -87,6 +87,7 @@ class LibrdkafkaSource:
         self._ownership = ownership
         self._closed = False
         self._was_given_up = False
+        self._replaced: FencedError | None = None
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._commits = GroupCommits(fenced=self._fenced, done=self._deferred.settle)
@@ -127,6 +128,7 @@ class LibrdkafkaSource:
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
+        self.membership.attend()
         try:
             self._require_membership()
             self._catch_up()
@@ -140,7 +142,13 @@ class LibrdkafkaSource:
             raise self._failure(error) from error
 
     def _require_membership(self) -> None:
-        """Raises `BrokerUnreachableError` once, if what was read before belongs to a membership that is over."""
+        """
+        Raises:
+            BrokerUnreachableError: once, if what was read before belongs to a membership that is over.
+            FencedError: another process took over this member while this one stood still.
+        """
+        if self._replaced is not None:
+            raise self._replaced
         if self._was_given_up:
             self._was_given_up = False
             raise BrokerUnreachableError("the group had given this member up, and took it back")
@@ -301,6 +309,13 @@ class LibrdkafkaSource:
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
         partitions = _homes(lost)
         self._ownership.forget(partitions)
+        try:
+            self.membership.require_name()
+        except FencedError as error:
+            self._replaced = error
+            # As soon as it is told that the partitions are gone, the library joins anew under our name. Where this
+            # raises, it has heard from the group itself that it is fenced.
+            self._consumer.unsubscribe()
         self._forget(partitions)
         self._group = None
         self.membership.member_id = ""
@@ -356,6 +371,8 @@ class LibrdkafkaSource:
         self._places.restart(home, self._lookup.logged([home], lookup.FIRST)[home])
 
     def _failure(self, error: KafkaException | KafkaError) -> TransportError:
+        if self._replaced is not None:
+            return self._replaced
         return self._fenced() if FENCED in describe(error) else transport_error("reading failed", error)
 
     def _fenced(self) -> FencedError:
