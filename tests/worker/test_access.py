@@ -1,6 +1,11 @@
 """Wrong passwords, certificates and protocols are named, at a real broker that has a listener of every kind."""
 
+import contextlib
 import gc
+import socket
+import ssl
+import struct
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -131,6 +136,77 @@ def test_what_is_wrong_is_named(
 def test_a_certificate_of_somebody_else_is_named(secured: Secured) -> None:
     refusal = find_refusal(secured.access("SSL", "SSL", ca_file=str(secured.stranger)))
     assert "cannot be verified" in str(refusal)
+
+
+# kafka-python leaves the socket of a failed handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+@pytest.mark.parametrize(
+    ("transport", "own"),
+    [
+        ("kafka-python", "ssl.check.hostname=false"),
+        ("librdkafka", "ssl.endpoint.identification.algorithm=none"),
+        ("librdkafka", "enable.ssl.certificate.verification=false"),
+    ],
+)
+def test_what_the_user_switched_off_is_not_what_is_wrong(
+    secured: Secured, short_wait: None, transport: str, own: str
+) -> None:
+    """The broker calls itself by its address; the name of this machine does not stand in its certificate."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": secured.address["SASL_SSL"].replace(LOOPBACK, "localhost"),
+        "security_protocol": "SASL_SSL",
+        "ssl_ca_file": secured.certificate,
+        "transport": transport,
+        **{f"sasl_{name}": value for name, value in PLAIN.items()},
+        "sasl_password": "guess",
+    }
+
+    with pytest.raises(AccessDeniedError, match="cannot be verified"):
+        Connections(Settings(**options)).open_feed()
+    with pytest.raises(AccessDeniedError, match="refuses the login"):
+        Connections(Settings(**options, properties=own)).open_feed()
+
+
+def test_an_authority_may_be_given_as_text(secured: Secured) -> None:
+    access = secured.access("SSL", "SSL", ca_file=None, ca_text=secured.certificate.read_text())
+    assert find_refusal(access) is None
+
+
+def test_a_certificate_of_our_own_is_shown(secured: Secured) -> None:
+    """Without it this server ends the connection, which proves nothing; with it we learn what it wants besides."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=secured.stranger)
+    context.load_cert_chain(secured.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    access = Access("", "SSL", ca_file=str(secured.certificate))
+    with strict_broker(context) as server:
+        assert find_refusal(access._replace(servers=server)) is None
+        own = access._replace(servers=server, certificate_file=str(secured.stranger))
+        assert "wants a login" in str(find_refusal(own))
+
+
+@contextlib.contextmanager
+def strict_broker(context: ssl.SSLContext) -> Iterator[str]:
+    """Answers one request on each connection of somebody with the right certificate, and ends it."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:  # closed
+                    return
+                with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+                    [size] = struct.unpack(">i", secure.recv(4))
+                    secure.sendall(struct.pack(">i", 4) + secure.recv(size)[4:8])
+                    secure.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"{LOOPBACK}:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_the_first_broker_that_can_be_reached_tells(secured: Secured) -> None:

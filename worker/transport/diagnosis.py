@@ -24,7 +24,7 @@ NO_TOPICS = struct.pack(">i", 0)
 
 
 class Access(NamedTuple):
-    """How the settings want to get at the brokers."""
+    """How the settings, and the user's own properties of the client, want to get at the brokers."""
 
     servers: str
     """host:port, several separated by commas."""
@@ -33,6 +33,15 @@ class Access(NamedTuple):
     mechanism: str = ""
     username: str = ""
     password: str = ""
+    ca_text: str | None = None
+    """The same as in `ca_file`, itself."""
+    certificate_file: str | None = None
+    """What we show the broker."""
+    key_file: str | None = None
+    key_password: str | None = None
+    checks_name: bool = True
+    """Whether the broker must have the name that stands in its certificate."""
+    checks_certificate: bool = True
 
     @property
     def tls(self) -> bool:
@@ -96,7 +105,17 @@ def _open(access: Access, host: str, port: int) -> socket.socket:
     if not access.tls:
         return connection
     with connection:  # the wrapped socket takes its place
-        return ssl.create_default_context(cafile=access.ca_file).wrap_socket(connection, server_hostname=host)
+        return _build_context(access).wrap_socket(connection, server_hostname=host)
+
+
+def _build_context(access: Access) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=access.ca_file, cadata=access.ca_text)
+    context.check_hostname = access.checks_name and access.checks_certificate
+    if not access.checks_certificate:
+        context.verify_mode = ssl.CERT_NONE
+    if access.certificate_file is not None:
+        context.load_cert_chain(access.certificate_file, access.key_file, access.key_password)
+    return context
 
 
 def _ends_at_a_question(connection: socket.socket) -> bool:

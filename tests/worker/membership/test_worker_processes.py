@@ -28,6 +28,8 @@ TOPICS = ["INPUT_TOPIC", "OUTPUT_TOPIC", "DEAD_LETTER_TOPIC", "STATUS_TOPIC"]
 PARTITIONS = 2
 SESSION_SECONDS = "6"
 """The least that a broker allows."""
+SUSPENSIONS = 20
+"""Attempts to hit a transaction."""
 AWAY_SECONDS = 8
 """Longer than the session, and than the shortest pause between two polls that ends a membership."""
 
@@ -37,6 +39,7 @@ class Group:
 
     def __init__(self, servers: str, transport: str, bundle: Path, directory: Path, opened: ExitStack) -> None:
         self.name = f"group-{uuid.uuid4().hex[:8]}"
+        self.sent = 0
         self._topics = {topic: f"{self.name}.{topic.lower()}" for topic in TOPICS}
         self._servers, self._directory, self._opened = servers, directory, opened
         self._environment = {
@@ -72,6 +75,7 @@ class Group:
             value = msgspec.json.encode({"text": "box " * (number % 9 + 1)})
             self._producer.send(self._topics["INPUT_TOPIC"], value, partition=number % PARTITIONS)
         self._producer.flush()
+        self.sent += count
 
     def answered(self, distinct: int, *, isolation_level: str = "read_committed") -> list[tuple[int, int]]:
         """Source partitions and offsets of the predictions, once there are so many different ones."""
@@ -91,6 +95,10 @@ class Group:
         with KafkaAdminClient(bootstrap_servers=self._servers) as admin:
             described = admin.describe_groups([self.name])[self.name]
         return {member["group_instance_id"] for member in described["members"]}
+
+    def has_open_transaction(self) -> bool:
+        with KafkaAdminClient(bootstrap_servers=self._servers) as admin:
+            return self.name in str(admin.list_transactions(state_filters=["Ongoing"]))
 
     def transactional_ids(self) -> list[str]:
         with KafkaAdminClient(bootstrap_servers=self._servers) as admin:
@@ -185,7 +193,15 @@ def test_a_fenced_worker_names_its_successor_and_ends(group: Group) -> None:
     assert second.poll() is None
 
 
-@pytest.mark.parametrize("interval", ["max.poll.interval.ms=60000", "max.poll.interval.ms=7000"])
+@pytest.mark.parametrize(
+    ("group", "interval"),
+    [
+        ("kafka-python", "max.poll.interval.ms=60000"),
+        ("kafka-python", "max.poll.interval.ms=7000"),
+        ("librdkafka", "max.poll.interval.ms=7000"),
+    ],
+    indirect=["group"],
+)
 def test_who_was_suspended_for_longer_than_its_session_leaves_its_successor_alone(group: Group, interval: str) -> None:
     """Its client no longer knows itself a member then, and would join anew under its old name."""
     options = {"session_timeout_seconds": SESSION_SECONDS, "properties": interval}
@@ -210,20 +226,29 @@ def test_who_was_suspended_for_longer_than_its_session_leaves_its_successor_alon
     assert second.poll() is None
 
 
-def test_who_was_suspended_and_is_not_replaced_goes_on(group: Group) -> None:
-    """A laptop that was asleep: nobody has its name, so nobody is disturbed, and nobody has to start it again."""
-    worker = group.start("one", session_timeout_seconds=SESSION_SECONDS, properties="max.poll.interval.ms=7000")
-    group.append(100)
-    group.answered(100)
-    worker.send_signal(signal.SIGSTOP)
-    wait_until(time.monotonic() + AWAY_SECONDS)
-    assert group.members() == set(), "the session should be over"
+def test_who_was_suspended_in_a_transaction_and_is_not_replaced_goes_on(group: Group) -> None:
+    """A laptop that was asleep: nobody has its name, so nobody is disturbed, and nobody has to start it again.
+
+    The brokers have ended the transaction, which to the producer looks as if somebody else had its transactional id.
+    """
+    times = {"session_timeout_seconds": SESSION_SECONDS, "properties": "max.poll.interval.ms=7000"}
+    worker = group.start("one", transaction_timeout_seconds="6", delivery_deadline_seconds="6", **times)
+    for _ in range(SUSPENSIONS):
+        group.append(2000)
+        worker.send_signal(signal.SIGSTOP)
+        if is_open := group.has_open_transaction():
+            break
+        worker.send_signal(signal.SIGCONT)
+    assert is_open, "it was never suspended in a transaction"
+    deadline = Deadline(PATIENCE_SECONDS)
+    while group.has_open_transaction():
+        assert deadline.remaining_seconds() > 0, "the brokers did not end the transaction"
+        wait_until(time.monotonic() + 0.2)
 
     worker.send_signal(signal.SIGCONT)
 
-    group.append(100)
-    answered = group.answered(200)
-    assert len(answered) == len(set(answered)) == 200
+    answered = group.answered(group.sent)
+    assert len(answered) == len(set(answered)) == group.sent
     assert worker.poll() is None
 
 

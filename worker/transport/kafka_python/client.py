@@ -7,6 +7,7 @@ from kafka import KafkaProducer
 from kafka.errors import (
     FencedInstanceIdError,
     InvalidProducerEpochError,
+    KafkaConfigurationError,
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
@@ -54,7 +55,7 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
     own = {name: value for name, value in client.items() if name in kind.DEFAULT_CONFIG}
     try:
         return kind(**{**shared, **properties, **own, "kafka_client": open_network})
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, KafkaConfigurationError) as error:
         raise SettingsError(f"kafka-python refuses its properties: {describe(error)}.") from error
     except KafkaError as error:
         # A client that could not be built leaves its sockets and its thread behind: an outage would collect them.
@@ -74,6 +75,10 @@ def _access(client: Mapping[str, Any]) -> Access:
         mechanism=client.get("sasl_mechanism", ""),
         username=client.get("sasl_plain_username", ""),
         password=client.get("sasl_plain_password", ""),
+        certificate_file=client.get("ssl_certfile"),
+        key_file=client.get("ssl_keyfile"),
+        key_password=client.get("ssl_password"),
+        checks_name=client.get("ssl_check_hostname", True),
     )
 
 

@@ -1,6 +1,7 @@
 """Building librdkafka's clients, and reading its errors."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -29,6 +30,9 @@ PERMANENT = frozenset(
     }
 )
 """Codes of errors that stay until somebody acts."""
+
+UNCHECKED = frozenset({"false", "f", "0"})
+"""The library's words for no."""
 
 log = logging.getLogger("librdkafka")
 
@@ -73,14 +77,14 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
             built.close()
         # A producer ends with the last reference to it, and the traceback would keep this one.
         del built
-        access = _access(client.connection)
+        access = _access(client.for_role(role, {}))
         raise find_refusal(access) or terms.unreachable(
             access.servers, within_seconds=BOOTSTRAP_SECONDS, reason=reasons[0]
         ) from error
     return built
 
 
-def _access(connection: dict[str, Any]) -> Access:
+def _access(connection: Mapping[str, Any]) -> Access:
     return Access(
         servers=connection["bootstrap.servers"],
         protocol=connection["security.protocol"],
@@ -88,6 +92,12 @@ def _access(connection: dict[str, Any]) -> Access:
         mechanism=connection.get("sasl.mechanism", ""),
         username=connection.get("sasl.username", ""),
         password=connection.get("sasl.password", ""),
+        ca_text=connection.get("ssl.ca.pem"),
+        certificate_file=connection.get("ssl.certificate.location"),
+        key_file=connection.get("ssl.key.location"),
+        key_password=connection.get("ssl.key.password"),
+        checks_name=connection.get("ssl.endpoint.identification.algorithm") != "none",
+        checks_certificate=connection.get("enable.ssl.certificate.verification") not in UNCHECKED,
     )
 
 
