@@ -1,14 +1,4 @@
-"""``python -m worker COMMAND``: finds the command's module and ends every failure the same way.
-
-=======  =================================================
-status   meaning
-=======  =================================================
-0        done
-1        one line ``error: ...`` on stderr says what to do
-2        wrong usage
-130      interrupted from the keyboard
-=======  =================================================
-"""
+"""``python -m worker COMMAND``: finds the command's module and ends every failure the same way."""
 
 import argparse
 import importlib
@@ -19,6 +9,7 @@ from typing import Protocol, cast
 
 from worker.errors import LimelightError
 
+INTERRUPTED = 130
 COMMANDS = {
     "run": "score a Kafka topic until stopped",
     "score": "score a file, without Kafka",
@@ -29,6 +20,16 @@ COMMANDS = {
     "models": "look into the registry of models, and say which versions answer",
     "config": "show or check the settings",
 }
+
+
+STATUSES = """\
+exit status:
+  0    done; `run` also where Ctrl-C or SIGTERM ended it in order
+  1    one line `error: ...` on stderr says what to do
+  2    wrong usage
+  130  ended by Ctrl-C before it was done; a backfill or a replay also by SIGTERM: the same command goes on from there
+  143  `run` ended at once, by a second SIGTERM; by a second Ctrl-C it is 130
+"""
 
 
 class Command(Protocol):
@@ -66,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _run_command(argv: Sequence[str]) -> int:
@@ -80,7 +81,10 @@ def _run_command(argv: Sequence[str]) -> int:
 
 def _build_parser(name: str | None, command: Command | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m worker", description="Score records and show where the model looked."
+        prog="python -m worker",
+        description="Score records and show where the model looked.",
+        epilog=STATUSES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for each, summary in COMMANDS.items():

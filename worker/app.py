@@ -2,18 +2,16 @@
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 import structlog
 
-from worker.answering import Answerer, Timer
+from worker.answering import Answer, Answerer, Timer
 from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle
@@ -32,10 +30,11 @@ from worker.models.serving import LoadedModel, Models, Plan
 from worker.opening import open_follower, open_plan
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
-from worker.ports import Offsets
+from worker.ports import Offsets, Record
 from worker.reporting import Reporter
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
+from worker.stopping import Stopping
 from worker.transport.connections import Connections, Feed, GroupSource
 from worker.transport.terms import client_id
 
@@ -107,21 +106,22 @@ class StreamWorker:
         self._readiness = Readiness()
         self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
         self._ownership = Ownership()
-        self._stop_signal: int | None = None
         self._is_departure = False
         self._start_times: dict[str, float] = {}
 
-    def run(self) -> None:
+    def run(self) -> bool:
         """Runs until SIGTERM or SIGINT, then finishes the slice at hand and leaves. A second one ends it at once.
+
+        Returns:
+            False for a backfill that was stopped before its end.
 
         Raises:
             LimelightError: the worker cannot start, or cannot go on.
         """
         settings = self._settings
         connections = Connections(settings)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
         with ExitStack() as opened:
+            stopping = opened.enter_context(closing(Stopping(limit_seconds=settings.drain_seconds + LEAVE_SECONDS)))
             health = opened.enter_context(
                 HealthServer(
                     settings.health_host,
@@ -151,7 +151,7 @@ class StreamWorker:
                 dead_letter_topic=settings.dead_letter_topic,
                 group_id=settings.group_id,
                 clock=self._clock,
-                committed=reporter.slice_committed,
+                committed=partial(self._slice_committed, reporter),
             )
             self._readiness.transactions_initialised = True
             attempts = Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records)
@@ -179,15 +179,16 @@ class StreamWorker:
             )
             pipeline.start()
             opened.callback(pipeline.close)
-            self._loop(pipeline, reporter, health.port)
+            self._loop(pipeline, reporter, stopping, health.port)
             if not pipeline.drain(timeout_seconds=settings.drain_seconds):
                 log.warning("not drained in time: what is under way will be read again", limit=settings.drain_seconds)
-            self._is_departure = settings.leave_on_stop or self._stop_signal != signal.SIGTERM
+            self._is_departure = settings.leave_on_stop or stopping.signal != signal.SIGTERM
         log.info("stopped")
+        return self._until is None or stopping.signal is None
 
-    def _loop(self, pipeline: Pipeline, reporter: Reporter, health_port: int) -> None:
+    def _loop(self, pipeline: Pipeline, reporter: Reporter, stopping: Stopping, health_port: int) -> None:
         finished = -1
-        while self._stop_signal is None and not pipeline.is_finished:
+        while stopping.signal is None and not pipeline.is_finished:
             if pipeline.is_idle or pipeline.finished != finished:
                 # Not merely for a turn of this loop: a scoring that hangs must be seen, too.
                 self._heartbeat.beat()
@@ -236,6 +237,11 @@ class StreamWorker:
             publish=lambda key, value: feed.send(topic, value, key=key) if topic else None,
         )
 
+    def _slice_committed(self, reporter: Reporter, records: Sequence[Record], answers: Sequence[Answer]) -> None:
+        # A slice of which the brokers refuse something takes many transactions, each of which is progress.
+        self._heartbeat.beat()
+        reporter.slice_committed(records, answers)
+
     def _model_changed(self, at_fault: bool) -> None:  # noqa: FBT001 - a callback's shape
         self._readiness.model_warmed = not at_fault
         self._metrics.model_at_fault.set(at_fault)
@@ -247,16 +253,6 @@ class StreamWorker:
             facts = {"health_port": health_port, "process_id": os.getpid(), **self._start_times}
             write_file(self._ready_file, msgspec.json.encode(facts))
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
-        if self._stop_signal is not None:
-            # Asked twice. Like a crash: what is not committed will be read again.
-            os._exit(128 + number)
-        # A number, not an Event: its lock may be held by the very code that the signal interrupts.
-        self._stop_signal = number
-        timer = threading.Timer(self._settings.drain_seconds + LEAVE_SECONDS, self._leave_at_once)
-        timer.daemon = True
-        timer.start()
-
     def _part_from(self, source: GroupSource) -> None:
         """Closes the source: for good after Ctrl-C and at the end of a backfill, until a restart after SIGTERM."""
         if not self._is_departure:
@@ -266,11 +262,6 @@ class StreamWorker:
             source.leave()
         except TransportError as error:
             log.warning("still a member of the group until its session times out", reason=str(error))
-
-    def _leave_at_once(self) -> None:
-        """The last resort against a client that does not return. What is not committed will be read again."""
-        log.error("did not stop in time, leaving at once", limit=self._settings.drain_seconds + LEAVE_SECONDS)
-        os._exit(1)
 
     def _mark(self, name: str) -> None:
         """Notes the time since the process was started, its imports included."""

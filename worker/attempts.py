@@ -1,14 +1,20 @@
 """Recognises a record that kills the process: workers that begin at an offset leave a note there for their successors.
 
 Before the first records of a newly assigned partition are scored, their offset is committed once more with the number
-of workers that began there. The next transaction commits an empty note, so a number that grows means that workers died
-without getting past the offset. After `DEATHS` of them the records that may hold the killer are *suspects*: they are
-scored one by one, where a death does not matter (see `worker.caution`).
+of workers that began there. The next transaction commits an empty note, and who gives a partition back in good order
+before it has sent anything from there takes its own note back. So a number that grows means that workers died without
+getting past the offset. After `DEATHS` of them the records that may hold the killer are *suspects*: they are scored one
+by one, where a death does not matter (see `worker.caution`).
+
+::
+
+    n workers ── begins: n + 1 ──┬── commits: no note
+                                 ├── gives the partition back, nothing was sent from it: n
+                                 └── dies: n + 1, and its successor begins with that
 """
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -18,33 +24,47 @@ from worker.ports import Committed, Partition, Record, Source
 DEATHS = 2
 """One death may be anybody's; a second one at the same offset is a pattern."""
 
-_NOTE = re.compile(r"attempts=(\d{1,9})")
+_NOTE = re.compile(r"attempts=(\d{1,9});")
+"""With an end of its own: librdkafka's binding may read on behind the end of a text (`worker.transport.librdkafka`)."""
 
 log = structlog.get_logger("worker")
 
 
-class _Suspects(NamedTuple):
-    until: int
-    """Offset behind the last of them."""
-    attempts: int
+class _Suspects:
+    """The first records of a partition, as many as may have been under way. Offsets have gaps: records are counted."""
 
+    def __init__(self, *, attempts: int, records: int) -> None:
+        self.attempts = attempts
+        self._left = records
+        self._last = -1
 
-_NOBODY = _Suspects(until=0, attempts=1)
+    def meet(self, offset: int) -> None:
+        """A record was read, for the first time or again."""
+        if offset > self._last and self._left:
+            self._last = offset
+            self._left -= 1
+
+    def __contains__(self, offset: int) -> bool:
+        return offset <= self._last
 
 
 class Attempts:
-    """Counts the workers that began where this one begins. Used on the reading thread, but for `acquit`."""
+    """Counts the workers that began where this one begins. All but `acquit` and `sending` is for the reading thread."""
 
     def __init__(self, source: Source, *, reach_records: int) -> None:
         """
         Args:
             source: keeps the notes beside its committed offsets.
-            reach_records: how far behind the committed offset a worker may have been when it died.
+            reach_records: how many records behind the committed offset may have been under way when a worker died.
         """
         self._source = source
         self._reach_records = reach_records
-        self._noted: set[Partition] = set()
+        self._noted: dict[Partition, Committed] = {}
+        """What stood there before our note, at the offset of the note."""
+        self._unsent: set[Partition] = set()
+        """Nothing was sent from there since our note: what stood there before may be put back."""
         self._suspects: dict[Partition, _Suspects] = {}
+        source.commit_at_departure(self.take_back)
 
     def note(self, records: Sequence[Record]) -> None:
         """Leaves a note where `records` begin in a partition that this worker has not read before.
@@ -54,39 +74,55 @@ class Attempts:
         """
         # What was withdrawn during the poll is its new owner's to note.
         assigned = self._source.assignment()
-        self._noted &= assigned
+        self._noted = {home: before for home, before in self._noted.items() if home in assigned}
         begins: dict[Partition, int] = {}
-        if not records:
-            return
-        unnoted = assigned - self._noted
         for record in records:
-            if record.home in unnoted:
+            if record.home in assigned:
                 begins.setdefault(record.home, record.offset)
+        self._leave_notes({home: begin for home, begin in begins.items() if home not in self._noted})
+        for home, begin in begins.items():
+            if begin == self._noted[home].offset:
+                # Read from the beginning once more: whatever was sent from there did not commit.
+                self._unsent.add(home)
+        for record in records:
+            if (suspects := self._suspects.get(record.home)) is not None:
+                suspects.meet(record.offset)
+
+    def _leave_notes(self, begins: Mapping[Partition, int]) -> None:
         if not begins:
             return
         found = self._source.committed(begins)
         attempts = {home: attempts_of(found[home].metadata) if home in found else 0 for home in begins}
-        notes = {home: Committed(begins[home], f"attempts={attempts[home] + 1}") for home in begins}
         try:
-            self._source.commit(notes)
+            self._source.commit({home: _note(begins[home], attempts[home] + 1) for home in begins})
         except DeliveryError as error:
             # Not a delivery that was aborted: nothing but the note is missing.
             raise BrokerUnreachableError(f"no note could be left where reading begins: {error}") from error
-        self._noted |= begins.keys()
-        for (topic, partition), begin in begins.items():
-            if attempts[topic, partition] >= DEATHS:
-                self._suspects[topic, partition] = _Suspects(
-                    begin + self._reach_records, attempts[topic, partition] + 1
-                )
+        for home, begin in begins.items():
+            self._noted[home] = _note(begin, attempts[home])
+            self._suspects.pop(home, None)
+            if attempts[home] >= DEATHS:
+                self._suspects[home] = _Suspects(attempts=attempts[home] + 1, records=self._reach_records)
                 log.warning(
                     "workers died at this offset: its records are scored one by one",
-                    position=f"{topic}-{partition}-{begin}",
-                    deaths=attempts[topic, partition],
+                    position=f"{home[0]}-{home[1]}-{begin}",
+                    deaths=attempts[home],
                 )
+
+    def sending(self, partitions: Iterable[Partition]) -> None:
+        """Offsets of `partitions` are about to be sent: from now on only the brokers know where the group is."""
+        self._unsent.difference_update(partitions)
+
+    def take_back(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        """What to commit for `partitions`, which were withdrawn in good order, so that this worker does not count."""
+        unsent = self._unsent.intersection(partitions)
+        self._unsent -= unsent
+        return {home: self._noted.pop(home) for home in unsent if home in self._noted}
 
     def is_suspect(self, record: Record) -> bool:
         """True if workers died where `record` may have been under way."""
-        return record.offset < self._suspects.get(record.home, _NOBODY).until
+        suspects = self._suspects.get(record.home)
+        return suspects is not None and record.offset in suspects
 
     def acquit(self) -> None:
         """The killer was found: that explains the deaths, and nobody is a suspect any more."""
@@ -94,10 +130,15 @@ class Attempts:
 
     def count(self, record: Record) -> int:
         """How many workers began where a suspect stands, this one included."""
-        return self._suspects.get(record.home, _NOBODY).attempts
+        suspects = self._suspects.get(record.home)
+        return 1 if suspects is None else suspects.attempts
+
+
+def _note(offset: int, attempts: int) -> Committed:
+    return Committed(offset, f"attempts={attempts};" if attempts else "")
 
 
 def attempts_of(metadata: str) -> int:
     """The number in a note; 0 for any other text, which another program may have left."""
-    match = _NOTE.fullmatch(metadata)
+    match = _NOTE.match(metadata)
     return int(match[1]) if match else 0

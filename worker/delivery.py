@@ -1,29 +1,39 @@
 """One transaction per slice: predictions, dead letters and offsets together.
 
-Outputs go to partition ``input partition mod partitions of the output topic``, always named explicitly: the clients'
-default partitioners differ, and order per input partition must survive. A dead letter is the record as it came (key,
-value, headers) plus the headers of `worker.messages.DeadLetter`. An answer that is too large for its topic loses its
-weaker weights; if that is not enough it becomes a dead letter, and a dead letter that is too large a pointer to its
-record, so that no record can stop its partition. So does the dead letter of a record that the client could not read
-whole.
+A transaction that aborts because the brokers were busy or away is worth another try. One that aborts because they
+refuse a *record*, for what it is, would abort for ever: a topic that compacts takes none without a key, a limit on
+sizes or timestamps was changed while we run, a schema is enforced. So the guilty output is found, and goes another way:
+
+::
+
+    answer ── refused ──> dead letter ── refused ──> pointer to the record ── refused ──> the worker stops, and says why
+
+A broker that names the guilty outputs has the slice written again at once, without them. One that refuses a batch as a
+whole has the slice halved until the guilty output is alone: each part is a transaction with the offsets of its own
+records, in their order. Nothing was committed of what was refused, so no record is answered twice or left out.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import msgspec
+import structlog
 
 from worker.answering import Answer, Skipped
-from worker.errors import EncodeError, RecordError
-from worker.messages import DeadLetter, Headers
+from worker.errors import DeadLetterRefusedError, OutputRefusedError, UndeliverableError
+from worker.outputs import OutputWriter
 from worker.ownership import Epochs, Ownership
-from worker.ports import Clock, Output, Partition, Record, Sink
-from worker.shortening import keep_strongest
+from worker.ports import Clock, Partition, Record, Sink
 
-BATCH_OVERHEAD_BYTES = 61 + 36
-"""Header of a batch, and at most: length, attributes, timestamp and offset deltas, and the lengths inside a record."""
-HEADER_OVERHEAD_BYTES = 10
-"""Two lengths of at most five bytes."""
+log = structlog.get_logger("worker")
+
+
+class _Entry(NamedTuple):
+    """A record on its way out."""
+
+    record: Record
+    answer: Answer
+    only_point: bool = False
+    """True once its whole dead letter was refused."""
 
 
 class SliceDelivery:
@@ -48,17 +58,16 @@ class SliceDelivery:
             dead_letter_topic: takes refused records.
             group_id: named in the dead letters.
             clock: gives the outputs' timestamp.
-            committed: told about every slice that committed.
+            committed: told about every transaction that committed.
 
         Raises:
             TopicMissingError: an output topic does not exist.
         """
         self._sink = sink
         self._ownership = ownership
-        self._output_topic, self._dead_letter_topic = output_topic, dead_letter_topic
-        self._partitions = {topic: sink.partitions(topic) for topic in (output_topic, dead_letter_topic)}
-        self._limits = {topic: sink.record_limit_bytes(topic) for topic in (output_topic, dead_letter_topic)}
-        self._group_id = group_id
+        self._writer = OutputWriter(
+            sink, output_topic=output_topic, dead_letter_topic=dead_letter_topic, group_id=group_id
+        )
         self._clock = clock
         self._committed = committed
 
@@ -66,64 +75,71 @@ class SliceDelivery:
         """Commits one slice, if `epochs` still last when its offsets are sent.
 
         Raises:
-            DeliveryError: nothing of it was committed.
+            DeliveryError: it was not committed, or not all of it: what is behind the committed offsets must be read
+                again.
+            DeadLetterRefusedError: a record can neither be answered nor refused.
             FencedError: another process owns this worker's identity.
         """
+        parts = [[_Entry(*each) for each in zip(records, answers, strict=True)]]
+        while parts:
+            part = self._fit(parts.pop())
+            try:
+                self._commit(part, epochs)
+            except OutputRefusedError as refusal:
+                log.warning("the brokers refuse an output for what it is", reason=str(refusal))
+                parts += reversed(self._part_without(refusal, part))
+
+    def settle(self) -> None:
+        """Ends what a delivery left open that ran out of time.
+
+        Raises:
+            BrokerUnreachableError: not now.
+            FencedError: another process owns this worker's identity.
+        """
+        self._sink.settle()
+
+    def _fit(self, part: Sequence[_Entry]) -> list[_Entry]:
+        return [entry._replace(answer=self._writer.fit(entry.record, entry.answer)) for entry in part]
+
+    def _commit(self, part: Sequence[_Entry], epochs: Epochs) -> None:
         now_ms = self._clock.now_ms()
-        final = [self._fit(record, answer, now_ms) for record, answer in zip(records, answers, strict=True)]
         outputs = [
-            self._output(record, answer, now_ms)
-            for record, answer in zip(records, final, strict=True)
-            if not isinstance(answer, Skipped)
+            self._writer.write(entry.record, entry.answer, now_ms, only_point=entry.only_point)
+            for entry in part
+            if not isinstance(entry.answer, Skipped)
         ]
+        records = [entry.record for entry in part]
         self._sink.deliver(outputs, next_offsets(records), claim=lambda: self._ownership.claim(epochs))
-        self._committed(records, final)
+        self._committed(records, [entry.answer for entry in part])
 
-    def _fit(self, record: Record, answer: Answer, now_ms: int) -> Answer:
-        """An answer that its topic would refuse is shortened, or refuses its record: retrying it would never end."""
-        if not isinstance(answer, bytes):
-            return answer
-        limit = self._limits[self._output_topic]
-        if encoded_bytes(self._output(record, answer, now_ms)) <= limit:
-            return answer
-        try:
-            shorter = keep_strongest(answer)
-        except (msgspec.DecodeError, RecursionError) as error:
-            return EncodeError(
-                f"the answer is too large for topic {self._output_topic} and cannot be shortened: {error}."
-            )
-        size = encoded_bytes(self._output(record, shorter, now_ms))
-        if size <= limit:
-            return shorter
-        return EncodeError(
-            f"the answer has {size} bytes and topic {self._output_topic} takes {limit}. "
-            "Raise its max.message.bytes, or send less in passthrough, key and headers."
+    def _part_without(self, refusal: OutputRefusedError, part: list[_Entry]) -> list[list[_Entry]]:
+        """What to commit in place of `part`, in order: less and less that may be refused."""
+        if refusal.is_too_large and self._writer.look_up_limits():
+            # A limit was lowered while we run: with it known, what does not fit is shortened before it is sent.
+            return [part]
+        if not refusal.outputs:
+            return [part[: len(part) // 2], part[len(part) // 2 :]]
+        places = [place for place, entry in enumerate(part) if not isinstance(entry.answer, Skipped)]
+        mended = list(part)
+        for number, reason in refusal.outputs.items():
+            mended[places[number]] = self._refuse(part[places[number]], reason)
+        return [mended]
+
+    def _refuse(self, entry: _Entry, reason: str) -> _Entry:
+        """
+        Raises:
+            DeadLetterRefusedError: it was refused in every form that it can take.
+        """
+        if isinstance(entry.answer, bytes):
+            error = UndeliverableError(f"topic {self._writer.output_topic} refuses the answer: {reason}.")
+            return entry._replace(answer=error)
+        if not entry.only_point:
+            return entry._replace(only_point=True)
+        raise DeadLetterRefusedError(
+            f"{entry.record.position} can neither be answered nor refused: topic {self._writer.dead_letter_topic} "
+            f"takes not even a dead letter that only points to it: {reason}. Mend the topic, as `python -m worker "
+            "topics check` says, and start again: nothing was skipped."
         )
-
-    def _output(self, record: Record, answer: bytes | RecordError, now_ms: int) -> Output:
-        topic = self._output_topic if isinstance(answer, bytes) else self._dead_letter_topic
-        partition = record.partition % self._partitions[topic]
-        if isinstance(answer, bytes):
-            return Output(topic, partition, record.key, answer, record.headers, now_ms)
-        reason = DeadLetter.of(record.position, answer, self._group_id, attempts=answer.attempts).to_headers()
-        letter = Output(topic, partition, record.key, record.value, [*record.headers, *reason], now_ms)
-        if record.fault is None and encoded_bytes(letter) <= self._limits[topic]:
-            return letter
-        # Not all there, or too large with its reason: a pointer to the record, which its own topic still holds.
-        return Output(topic, partition, None, None, [*reason, *point_to(record)], now_ms)
-
-
-def encoded_bytes(output: Output) -> int:
-    """Upper bound of the record's size in a batch of its own, which is what ``max.message.bytes`` limits."""
-    headers = sum(len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES for name, value in output.headers)
-    return BATCH_OVERHEAD_BYTES + len(output.key or b"") + len(output.value or b"") + headers
-
-
-def point_to(record: Record) -> Headers:
-    """Headers that stand for a record that its dead letter cannot hold."""
-    value = record.value or b""
-    digest = hashlib.sha256(value).hexdigest()
-    return [("limelight.value.bytes", str(len(value)).encode()), ("limelight.value.sha256", digest.encode())]
 
 
 def next_offsets(records: Sequence[Record]) -> dict[Partition, int]:

@@ -16,20 +16,24 @@
     │   ├── ValidationError        stage "validate": a field is missing, empty or of the wrong type
     │   ├── FeatureError           stage "features": the fields are valid but give the model nothing to read
     │   ├── UnscorableError        stage "score": the model fails on this record alone, or dies of it
-    │   └── EncodeError            stage "encode": the answer is larger than the output topic takes
+    │   ├── EncodeError            stage "encode": the answer is larger than the output topic takes
+    │   └── UndeliverableError     stage "deliver": the brokers refuse the answer for what it is
     ├── ScoringError               *retriable*: the *model* failed: nothing is committed until it answers again
     ├── TransportError             the broker or the network is at fault
     │   ├── BrokerUnreachableError *retriable*
     │   ├── AccessDeniedError      a broker answers, but does not let us in: TLS, certificate, password
     │   ├── TopicMissingError
     │   ├── OffsetGapError         retention overtook the worker: records were lost before they were read
+    │   ├── DeadLetterRefusedError the dead-letter topic takes nothing that stands for a record
     │   └── FencedError            another process uses this worker's identity; never retried
     └── DeliveryError              *retriable*: the open transaction was aborted; seek back and deliver again
+        └── OutputRefusedError     the brokers refuse an output for what it is: deliver the slice without it
 
 ``retriable`` says whether the same call can succeed later without a human. `federated` and `export` derive their own
 errors from `LimelightError`, so that every command line ends the same way: one line on stderr, exit status 1.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -111,6 +115,12 @@ class EncodeError(RecordError):
     stage = "encode"
 
 
+class UndeliverableError(RecordError):
+    """The brokers refuse the answer for what it is: it has no key, say, and its topic compacts."""
+
+    stage = "deliver"
+
+
 class ScoringError(LimelightError):
     """The model failed on valid input. No record is to blame: dead letters would drain the topic."""
 
@@ -139,6 +149,10 @@ class OffsetGapError(TransportError):
     """The committed position no longer exists in the log: retention overtook the worker."""
 
 
+class DeadLetterRefusedError(TransportError):
+    """A record can neither be answered nor refused: the dead-letter topic takes not even a pointer to it."""
+
+
 class FencedError(TransportError):
     """Another process took over this worker's transactional id or group instance."""
 
@@ -147,3 +161,19 @@ class DeliveryError(LimelightError):
     """A transaction did not commit. Nothing of it is visible; the slice is read and scored again."""
 
     retriable = True
+
+
+class OutputRefusedError(DeliveryError):
+    """The brokers refuse an output for what it is: with it, every transaction would abort."""
+
+    def __init__(self, message: str, *, outputs: Mapping[int, str], is_too_large: bool) -> None:
+        """
+        Args:
+            message: as of every error.
+            outputs: place in the delivery -> reason, of the outputs that were refused by name; empty where a whole
+                batch was. One that was delivered alone is always named.
+            is_too_large: what was refused has too many bytes.
+        """
+        super().__init__(message)
+        self.outputs = outputs
+        self.is_too_large = is_too_large

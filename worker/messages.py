@@ -115,7 +115,7 @@ class DeadLetter(Struct, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     source: Position
     stage: str
-    """One of decode, validate, features, encode."""
+    """One of decode, validate, features, score, encode, deliver."""
     error: str
     """Class name of the error."""
     message: str

@@ -25,7 +25,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """Of `Metrics.render`."""
 
 STAGES = ("poll", "decode", "score", "encode", "deliver")
-REFUSING_STAGES = ("decode", "validate", "features", "score", "encode")
+REFUSING_STAGES = ("decode", "validate", "features", "score", "encode", "deliver")
 """Where a record can become a dead letter: `stage` of each `worker.errors.RecordError`."""
 
 STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

@@ -14,6 +14,10 @@ behind them will be, or already were, read again, here or elsewhere.
 The lock is held while epochs are checked *and* the offsets go to the broker (`claim`), and while a partition is
 withdrawn, so a partition cannot move in between. Who withdraws waits at most `WITHDRAW_SECONDS`: after that the group
 moves on without us, and the broker refuses our offsets by their generation.
+
+Nothing else needs the lock. Partitions come and go on the reading thread alone, which replaces the table of epochs as a
+whole: whoever reads it sees one moment or the next. That tells early what is stale; what is not may be so an instant
+later, so it is the claim that decides.
 """
 
 import threading
@@ -29,7 +33,7 @@ Epochs = Mapping[Partition, int]
 
 
 class Ownership:
-    """The partitions of one group member. Safe to use from several threads."""
+    """The partitions of one group member. `grant`, `withdraw`, `forget` and `resume` are for the reading thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,8 +60,8 @@ class Ownership:
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """`partitions` were lost: others may own them already, so there is nothing to wait for."""
-        for partition in partitions:
-            self._epochs.pop(partition, None)
+        gone = set(partitions)
+        self._epochs = {partition: epoch for partition, epoch in self._epochs.items() if partition not in gone}
 
     def suspend(self) -> None:
         """A transaction did not commit: nothing that was polled before `resume` may be committed."""
@@ -80,7 +84,8 @@ class Ownership:
         """Current epochs of those of `partitions` that are ours; none while suspended."""
         if self._suspended:
             return {}
-        return {partition: self._epochs[partition] for partition in partitions if partition in self._epochs}
+        table = self._epochs
+        return {partition: table[partition] for partition in partitions if partition in table}
 
     def is_current(self, epochs: Epochs) -> bool:
         """True if every one of `epochs` still lasts."""
@@ -100,4 +105,4 @@ class Ownership:
 
     def _renew(self, partitions: Iterable[Partition]) -> None:
         self._last_epoch += 1
-        self._epochs.update(dict.fromkeys(partitions, self._last_epoch))
+        self._epochs = self._epochs | dict.fromkeys(partitions, self._last_epoch)

@@ -59,6 +59,10 @@ class Delivery(Protocol):
         """Commits the answers and the offsets behind their records together, or raises `DeliveryError`."""
         ...
 
+    def settle(self) -> None:
+        """Ends what a delivery left open, or raises `BrokerUnreachableError`."""
+        ...
+
 
 class Pipeline:
     """Moves slices from the source, through the answers, to the delivery.
@@ -138,10 +142,9 @@ class Pipeline:
             LimelightError: a stage failed, no record is to blame, and trying again cannot help.
         """
         self._check()
+        if not self._is_rewound():
+            return 0
         try:
-            if self._ownership.suspended and not self._breaker.is_open:
-                self._source.rewind()
-                self._ownership.resume()
             if self._has_room(timeout_seconds):
                 self._source.resume()
             else:
@@ -157,6 +160,20 @@ class Pipeline:
             self._retry_or_raise(error)
             return 0
         return sum(map(self._queue, self._cut(records)))
+
+    def _is_rewound(self) -> bool:
+        """Goes back to the committed offsets after a failure; False if that has to be tried again."""
+        if not self._ownership.suspended or self._breaker.is_open:
+            return True
+        try:
+            self._source.rewind()
+        except LimelightError as error:
+            self._retry_or_raise(error)
+            # However often it takes: who does not poll is cast out of the group.
+            self._stay_a_member()
+            return False
+        self._ownership.resume()
+        return True
 
     def score(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
         """Answers the oldest records that wait. Returns whether there were any.
@@ -208,10 +225,12 @@ class Pipeline:
             max_bytes=SLICES_AHEAD * self._slice_bytes,
         )
         if not parts:
+            self._settle()
             return False
         try:
             taken = join(parts, self._ownership.epochs)
             if taken.records:
+                self._attempts.sending(taken.epochs)
                 with self._timer("deliver"):
                     self._delivery.deliver(taken.records, taken.answers, taken.epochs)
                 self.failures = 0
@@ -220,6 +239,14 @@ class Pipeline:
         finally:
             self._finish(parts)
         return True
+
+    def _settle(self) -> None:
+        """After a failure: the reading thread cannot go back while a transaction is open."""
+        if self._ownership.suspended:
+            try:
+                self._delivery.settle()
+            except LimelightError as error:
+                self._retry_or_raise(error)
 
     def drain(self, *, timeout_seconds: float) -> bool:
         """Waits until every record that was read is committed or dropped, and stays a member of the group meanwhile.
@@ -242,13 +269,13 @@ class Pipeline:
     def _stay_a_member(self) -> None:
         try:
             self._source.pause()
-            # Nothing comes but what a rebalance brings, and that is left to its next owner.
+            # Nothing comes but what a rebalance brings, and that is left to its next owner, or read again.
             self._source.poll(max_records=1, timeout_seconds=0)
         except LimelightError as error:
             # What is under way may be delivered all the same.
             if not error.retriable:
                 raise
-            log.warning("polling failed while draining", reason=str(error))
+            log.warning("polling failed", reason=str(error))
 
     def close(self) -> None:
         """Ends the threads after the turn that they are in."""

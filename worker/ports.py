@@ -122,6 +122,13 @@ class Source(Protocol):
         """
         ...
 
+    def commit_at_departure(self, give: Callable[[Collection[Partition]], Mapping[Partition, Committed]]) -> None:
+        """Has `give` asked what to commit for partitions that are given back in good order.
+
+        It is called when nothing of theirs can be sent any more, on the thread that polls or closes.
+        """
+        ...
+
     def lag(self, committed: Offsets) -> int:
         """Records of the assigned partitions up to the ``read_committed`` end that are not committed.
 
@@ -163,13 +170,23 @@ class Sink(Protocol):
                 the partitions are no longer ours.
 
         Raises:
+            OutputRefusedError: nothing was committed, and the same outputs would be refused again.
             DeliveryError: nothing was committed; the inputs must be read again.
             FencedError: another process owns the transactional id.
         """
         ...
 
+    def settle(self) -> None:
+        """Ends what a delivery left open that ran out of time: until then the committed offsets cannot be read.
+
+        Raises:
+            BrokerUnreachableError: not now.
+            FencedError: another process owns the transactional id.
+        """
+        ...
+
     def close(self) -> None:
-        """Ends the connection. `deliver` leaves no transaction open."""
+        """Ends the connection."""
         ...
 
 

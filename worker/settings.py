@@ -109,6 +109,8 @@ FieldMap = Annotated[dict[str, RecordField], NoDecode, BeforeValidator(_parse_fi
 Properties = Annotated[dict[str, str | SecretStr], NoDecode, BeforeValidator(_parse_properties)]
 Seconds = Annotated[float, Field(gt=0, le=900)]
 """900 s is the longest transaction that a broker allows by default."""
+SessionSeconds = Annotated[float, Field(ge=1.5, le=900)]
+"""Three heartbeats of `worker.transport.terms.HEARTBEAT_MS`: one that is late must not cost the membership."""
 
 
 class Settings(BaseSettings):
@@ -196,10 +198,11 @@ class Settings(BaseSettings):
     """After this long the broker aborts the transaction of a worker that died; until then readers wait."""
     delivery_deadline_seconds: Seconds = 8
     """After this long the worker gives an unanswered transaction up, aborts it and reads its slice again."""
-    session_timeout_seconds: Seconds = 15
+    session_timeout_seconds: SessionSeconds = 15
     """After this long without a heartbeat the group gives the worker's partitions to others. It should exceed what the
     brokers need to replace one that died, 9 to 14 s by default, or each such death casts workers out. Less would gain
-    little: whoever takes the partitions over must wait for the transaction of the dead worker."""
+    little: whoever takes the partitions over must wait for the transaction of the dead worker. Brokers take no less
+    than 6 s by default (their group.min.session.timeout.ms)."""
     drain_seconds: Seconds = 20
     """How long the worker may finish what it has read after SIGTERM. A second signal ends it at once."""
     leave_on_stop: bool = False

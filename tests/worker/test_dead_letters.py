@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from worker.dead_letters.export import encode_letter
 from worker.dead_letters.letter import REPLAYS_HEADER, Letter, Selection, read_letter
 from worker.dead_letters.listing import MAX_VALUE_CHARACTERS, describe, escape, line
-from worker.delivery import point_to
 from worker.errors import DecodeError, ValidationError
 from worker.messages import DeadLetter, Headers, Position
+from worker.outputs import point_to
 from worker.ports import Record
 from worker.transport.kafka_python.header_names import HeaderName
 

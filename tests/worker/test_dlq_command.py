@@ -19,9 +19,9 @@ from deploy.local.kafka.topics import create_topics
 from worker.__main__ import main
 from worker.dead_letters.letter import REPLAYS_HEADER
 from worker.dead_letters.progress import Checkpoint
-from worker.delivery import point_to
 from worker.errors import DecodeError, FencedError, RecordError, ValidationError
 from worker.messages import ERROR_HEADER_PREFIX, DeadLetter, Headers, Position
+from worker.outputs import point_to
 from worker.ports import Output, Record
 from worker.settings import Settings
 from worker.transport.deadline import Deadline

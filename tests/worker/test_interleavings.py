@@ -1,7 +1,7 @@
 """Two workers of one group on the in-memory broker, their stages taken in any order, partitions moving between them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
 import msgspec
@@ -14,7 +14,14 @@ from worker.attempts import DEATHS, Attempts
 from worker.breaker import CircuitBreaker
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
-from worker.errors import DecodeError, DeliveryError, LimelightError, ScoringError, UnscorableError
+from worker.errors import (
+    BrokerUnreachableError,
+    DecodeError,
+    DeliveryError,
+    LimelightError,
+    ScoringError,
+    UnscorableError,
+)
 from worker.messages import DeadLetter
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
@@ -288,6 +295,50 @@ def test_a_member_stays_in_its_group_while_it_drains() -> None:
     assert all(polls)
 
 
+def test_a_member_polls_on_while_it_cannot_go_back() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    for _ in range(6):
+        broker.append("events", 0, b"")
+    broker.failures.append("commit")
+    assert [member.act(action) for action in ("read", "score", "deliver")] == [True] * 3
+    rewind, poll, polls = member.source.rewind, member.source.poll, list[bool]()
+
+    def refuse() -> None:
+        raise BrokerUnreachableError("an open transaction may change the committed offsets")
+
+    def count(**options: int) -> Sequence[Record]:
+        polls.append(member.source._paused)
+        return poll(**options)
+
+    member.source.rewind, member.source.poll = refuse, count
+    assert [member.act("read") for _ in range(3)] == [False] * 3
+    assert polls == [True] * 3
+    member.source.rewind = rewind
+    while sum(broker.committed.values()) < 6:
+        assert sum(member.act(action) for action in ("read", "score", "deliver")) > 0
+
+    assert sorted(answered(broker)["dead", 0] + answered(broker)["predictions", 0]) == list(range(6))
+
+
+def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_again() -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS)
+    settled: list[str] = []
+    member.pipeline._delivery._sink.settle = lambda: settled.append("settled")
+    broker.append("events", 0, b"")
+    broker.failures.append("commit")
+    for action in ("read", "score", "deliver"):
+        member.act(action)
+    assert settled == []
+
+    assert not member.act("deliver")
+    assert settled == ["settled"]
+    member.act("read")
+    assert not member.act("deliver")
+    assert settled == ["settled"]
+
+
 @pytest.mark.parametrize(("partitions", "finished"), [(PARTITIONS, True), ([], False)])
 def test_a_backfill_is_finished_where_its_partitions_are(partitions: list[Partition], finished: bool) -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
@@ -338,6 +389,21 @@ class TestOwnership:
         with ownership.claim(ownership.epochs(PARTITIONS)):
             ownership.withdraw(PARTITIONS)
 
+        assert ownership.epochs(PARTITIONS) == {}
+
+    def test_who_reads_the_epochs_never_meets_a_table_that_changes(self) -> None:
+        ownership = Ownership()
+        ownership.grant(PARTITIONS)
+
+        def lose_one_after_the_first() -> Iterator[Partition]:
+            yield PARTITIONS[0]
+            # As on another thread, between the look at a partition and the look at its epoch.
+            ownership.forget(PARTITIONS)
+            yield from PARTITIONS[1:]
+
+        found = ownership.epochs(lose_one_after_the_first())
+
+        assert list(found) == PARTITIONS
         assert ownership.epochs(PARTITIONS) == {}
 
     def test_an_empty_assignment_counts_as_joined(self) -> None:

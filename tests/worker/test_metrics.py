@@ -30,7 +30,7 @@ def test_a_committed_slice_is_counted_by_result_and_by_refusing_stage() -> None:
     assert sample(metrics, "limelight_records_total", result="prediction") == 6
     assert sample(metrics, "limelight_records_total", result="dead_letter") == 3
     by_stage = [sample(metrics, "limelight_dead_letters_total", stage=stage) for stage in REFUSING_STAGES]
-    assert by_stage == [2, 0, 1, 0, 0]
+    assert by_stage == [2, 0, 1, 0, 0, 0]
     assert sample(metrics, "limelight_slices_total", outcome="committed") == 2
     assert sample(metrics, "limelight_slice_records_sum") == 9
     assert sample(metrics, "limelight_event_to_commit_seconds_count") == 9

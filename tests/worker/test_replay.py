@@ -13,9 +13,9 @@ from worker.dead_letters.letter import REPLAYS_HEADER, Letter, Selection
 from worker.dead_letters.originals import Originals
 from worker.dead_letters.progress import Checkpoint, Outcome, Plan, from_note
 from worker.dead_letters.replay import Replay, Result, Target, size_bound
-from worker.delivery import point_to
 from worker.errors import DecodeError, DeliveryError, RecordError, TopicMissingError, ValidationError
 from worker.messages import DeadLetter, Headers, Position
+from worker.outputs import point_to
 from worker.ports import Output, Record
 
 pytestmark = pytest.mark.fast

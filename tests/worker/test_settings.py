@@ -91,6 +91,7 @@ def test_names_that_other_programs_read_are_left_alone(monkeypatch: pytest.Monke
         ("slice_records", "0", "greater than or equal to 1"),
         ("drain_seconds", "nan", "less than or equal to 900"),
         ("drain_seconds", "0", "greater than 0"),
+        ("session_timeout_seconds", "0.5", "greater than or equal to 1.5"),
         ("input_topic", "two words", "letters, digits, dots"),
         ("input_topic", "..", "letters, digits, dots"),
         ("input_topic", "", "letters, digits, dots"),

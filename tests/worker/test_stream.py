@@ -22,9 +22,10 @@ from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery, encoded_bytes, next_offsets
-from worker.errors import LimelightError
+from worker.delivery import SliceDelivery, next_offsets
+from worker.errors import DeadLetterRefusedError, LimelightError
 from worker.messages import DeadLetter, Headers, Position, Prediction
+from worker.outputs import encoded_bytes
 from worker.ownership import Ownership
 from worker.pipeline import Pipeline
 from worker.ports import Output, Partition, Record, Sink, Source
@@ -61,6 +62,9 @@ class Stream(Protocol):
     def limit(self, topic: str, max_bytes: int) -> None:
         """Sets the topic's max.message.bytes."""
 
+    def compact(self, topic: str) -> None:
+        """From now on the topic takes no record without a key."""
+
     def read(self, topic: str) -> list[Record]:
         """What a read_committed reader sees, in order per partition."""
 
@@ -80,6 +84,9 @@ class MemoryStream:
 
     def limit(self, topic: str, max_bytes: int) -> None:
         self._broker.limits[topic] = max_bytes
+
+    def compact(self, topic: str) -> None:
+        self._broker.compacted.add(topic)
 
     def read(self, topic: str) -> list[Record]:
         return [r for p in range(self._broker.topics[topic]) for r in self._broker.logs[topic, p]]
@@ -139,9 +146,14 @@ class KafkaStream:
         self._failures += steps
 
     def limit(self, topic: str, max_bytes: int) -> None:
-        resource = ConfigResource("TOPIC", self.name(topic), configs={"max.message.bytes": str(max_bytes)})
+        self._configure(topic, {"max.message.bytes": str(max_bytes)})
+
+    def compact(self, topic: str) -> None:
+        self._configure(topic, {"cleanup.policy": "compact"})
+
+    def _configure(self, topic: str, configs: dict[str, str]) -> None:
         with KafkaAdminClient(**self._client) as admin:
-            admin.alter_configs([resource])
+            admin.alter_configs([ConfigResource("TOPIC", self.name(topic), configs=configs)])
 
     def read(self, topic: str) -> list[Record]:
         options = {"isolation_level": "read_committed", "enable_auto_commit": False, "auto_offset_reset": "earliest"}
@@ -435,6 +447,66 @@ def test_what_is_too_large_for_its_topic_does_not_stop_the_stream(stream: Any, t
         assert (account.stage, letter.value, letter.key) == ("validate", None, None)
         assert pointer["limelight.value.sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert [msgspec.json.decode(r.value, type=Prediction).source for r in stream.read(PREDICTIONS)] == [neighbour]
+
+
+def refusal_of_keyless(stream: Any) -> str:
+    """What is told of a record without a key for a topic that compacts. librdkafka keeps the broker's words back."""
+    return "failed to validate record" if getattr(stream, "transport", None) == "librdkafka" else "key"
+
+
+def test_an_answer_that_its_topic_refuses_becomes_a_dead_letter_and_its_neighbours_are_answered(
+    stream: Any, tiny_bundle: Bundle
+) -> None:
+    stream.compact(PREDICTIONS)
+    guilty = {7, 8, 21}
+    keys = [None if n in guilty else b"key" for n in range(30)]
+    appended = [stream.append(n % PARTITIONS, event("late"), key=key) for n, key in enumerate(keys)]
+
+    run = Run(stream, tiny_bundle)
+    run.until_committed(len(keys))
+
+    assert Counter(sources(stream)) == Counter(appended)
+    letters = stream.read(DEAD_LETTERS)
+    accounts = [DeadLetter.from_headers(letter.headers) for letter in letters]
+    assert {account.source for account in accounts} == {appended[n] for n in guilty}
+    assert {(account.stage, account.error) for account in accounts} == {("deliver", "UndeliverableError")}
+    assert all(refusal_of_keyless(stream) in account.message for account in accounts)
+    assert {letter.value for letter in letters} == {event("late")}
+    assert run.failures == []
+
+
+def test_a_topic_whose_limit_is_lowered_while_we_run_stops_nobody(stream: Any, tiny_bundle: Bundle) -> None:
+    run = Run(stream, tiny_bundle)
+    values = [event("box late thanks the box broken box late thanks the box late")] * 20
+    for value in values:
+        stream.append(0, value)
+    run.until_committed(20)
+    [whole, *_] = stream.read(PREDICTIONS)
+    # By more than `encoded_bytes` says too much: clients that split their batches try each answer alone.
+    stream.limit(PREDICTIONS, encoded_bytes(Output("", 0, whole.key, whole.value, whole.headers, 0)) - 60)
+
+    for value in values:
+        stream.append(0, value)
+    run.until_committed(40)
+
+    weights = [msgspec.json.decode(r.value, type=Prediction).attention[0].weights for r in stream.read(PREDICTIONS)]
+    assert [len(each) for each in weights] == [12] * 20 + [STRONGEST] * 20
+    assert run.failures == []
+
+
+def test_a_record_that_can_neither_be_answered_nor_refused_stops_the_worker(stream: Any, tiny_bundle: Bundle) -> None:
+    """Nothing before it is lost, nothing behind it is skipped."""
+    stream.compact(PREDICTIONS)
+    stream.compact(DEAD_LETTERS)
+    appended = [stream.append(0, event("late"), key=None if n == 5 else b"key") for n in range(9)]
+
+    with pytest.raises(
+        DeadLetterRefusedError,
+        match=rf"^{appended[5]} can neither be answered nor refused: .*{refusal_of_keyless(stream)}",
+    ):
+        Run(stream, tiny_bundle).until_committed(9)
+
+    assert sources(stream) in ([], appended[:5])
 
 
 def test_a_tombstone_that_is_skipped_is_passed_in_silence(stream: Any, tiny_bundle: Bundle) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from worker.delivery import encoded_bytes, point_to
 from worker.errors import ValidationError
 from worker.messages import DeadLetter, Position
+from worker.outputs import encoded_bytes, point_to
 from worker.ports import Output, Record
 from worker.settings import Settings
 from worker.topics.checks import POINTER_BYTES, check_cluster
@@ -143,12 +143,17 @@ def test_without_sight_of_the_inputs_limit_no_limit_is_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "policy", "mended"),
-    [(INPUT, "compact", "delete"), (OUTPUT, "compact,delete", "delete"), (STATUS, "delete", "compact")],
+    ("topic", "policy", "mended", "level"),
+    [
+        (INPUT, "compact", "delete", "warning"),
+        (OUTPUT, "compact,delete", "delete", "error"),
+        (LETTERS, "compact", "delete", "error"),
+        (STATUS, "delete", "compact", "warning"),
+    ],
 )
-def test_only_statuses_are_compacted(topic: str, policy: str, mended: str) -> None:
+def test_only_statuses_are_compacted(topic: str, policy: str, mended: str, level: str) -> None:
     [finding] = problems(look(change(topic, cleanup_policy=policy)))
-    assert (finding.level, finding.subject) == ("warning", topic)
+    assert (finding.level, finding.subject) == (level, topic)
     assert finding.command is not None
     assert finding.command.endswith(f"cleanup.policy={mended}")
 

@@ -13,16 +13,26 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError, NoError
+from kafka.future import Future
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from deploy.local.kafka.ports import choose_ports
 from deploy.local.kafka.topics import create_topics
-from worker.errors import DeliveryError, FencedError, OffsetGapError, TopicMissingError, TransportError
+from worker.errors import (
+    BrokerUnreachableError,
+    DeliveryError,
+    FencedError,
+    OffsetGapError,
+    SettingsError,
+    TopicMissingError,
+    TransportError,
+)
 from worker.ownership import Ownership
 from worker.ports import Output, Partition, Record, Sink
 from worker.settings import Settings
 from worker.transport.connections import Connections, Feed, GroupSource
 from worker.transport.deadline import Deadline
+from worker.transport.terms import METADATA_SECONDS
 
 pytestmark = pytest.mark.kafka
 
@@ -164,6 +174,13 @@ def test_the_later_of_two_members_fences_the_first(topic: Topic) -> None:
 
     with pytest.raises(FencedError, match="group instance 'one'"):
         poll(topic, first, at_least=1)
+
+
+def test_a_session_timeout_that_the_brokers_do_not_take_is_named_with_what_they_take(topic: Topic) -> None:
+    source = topic.source(session_timeout_seconds=2)
+
+    with pytest.raises(SettingsError, match=r"session timeout of 2 s\. Set LIMELIGHT_SESSION_TIMEOUT_SECONDS between"):
+        poll(topic, source, at_least=0)
 
 
 def test_a_member_without_a_partition_has_joined(topic: Topic) -> None:
@@ -347,12 +364,56 @@ def test_a_rewind_waits_for_a_transaction_that_may_move_the_offset(topic: Topic)
     producer.send_offsets_to_transaction({topic.partition: OffsetAndMetadata(6)}, ConsumerGroupMetadata(topic.name))
     with ExitStack() as commit:
         commit.callback(producer.commit_transaction)
-        if topic._transport == "librdkafka":  # kafka-python's rewind itself waits
+        if topic._transport == "librdkafka":  # whose polls return nothing until it is known where to go on
             source.rewind()
             assert source.poll(max_records=100, timeout_seconds=0.5) == []
-    source.rewind()
+        else:
+            with pytest.raises(BrokerUnreachableError, match="committed offsets"):
+                source.rewind()
+    until(lambda: is_rewound(source), lambda: None)
 
     assert offsets(poll(topic, source, at_least=4)) == [6, 7, 8, 9]
+
+
+def is_rewound(source: GroupSource) -> bool:
+    try:
+        source.rewind()
+    except BrokerUnreachableError:
+        return False
+    return True
+
+
+def test_a_rewind_that_has_to_wait_gives_up_in_time_however_many_partitions_there_are(make: Make) -> None:
+    topic = make(partitions=30)
+    source = topic.source()
+    poll(topic, source, at_least=0)
+    producer = topic.producer(transactional_id=f"{topic.name}.other", retry_backoff_ms=5)
+    producer.init_transactions()
+    producer.begin_transaction()
+    held = {TopicPartition(topic.name, number): OffsetAndMetadata(0) for number in range(30)}
+    producer.send_offsets_to_transaction(held, ConsumerGroupMetadata(topic.name))
+
+    # Once for all of them, and with librdkafka once more for as many as there is time for.
+    deadline = Deadline(3 * METADATA_SECONDS)
+    is_rewound(source)
+    assert deadline.remaining_seconds() > 0
+    producer.commit_transaction()
+    until(lambda: is_rewound(source), lambda: None)
+
+
+@pytest.mark.parametrize("client", ["kafka-python"], indirect=True)
+def test_a_late_answer_to_an_earlier_question_sends_nobody_back(topic: Topic) -> None:
+    topic.fill(5)
+    topic.commit(3)
+    source: Any = topic.source()
+    poll(topic, source, at_least=2)
+    late = Future().success({topic.partition: OffsetAndMetadata(1, "")})
+    # As the client keeps it after a question that it had no time to wait for.
+    source._consumer._coordinator._offset_fetch_futures[frozenset([topic.partition])] = late
+
+    source.rewind()
+
+    assert offsets(poll(topic, source, at_least=2)) == [3, 4]
 
 
 @pytest.mark.parametrize("client", ["librdkafka"], indirect=True)  # kafka-python waits for all of them

@@ -6,6 +6,7 @@ from pathlib import Path
 from worker.app import StreamWorker
 from worker.backfill import backfill_settings, prepare
 from worker.commands import _types as types
+from worker.commands._leaving import INTERRUPTED
 from worker.errors import SettingsError
 from worker.logs import configure
 from worker.ports import Offsets
@@ -42,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         until = prepare(settings, begin=arguments.begin, until=arguments.until or "end")
     elif arguments.until is not None or arguments.output_topic is not None:
         raise SettingsError("--until and --output-topic belong to a backfill. Say with --from where it begins.")
-    StreamWorker(settings, ready_file=arguments.ready_file, until=until).run()
-    return 0
+    is_complete = StreamWorker(settings, ready_file=arguments.ready_file, until=until).run()
+    return 0 if is_complete else INTERRUPTED

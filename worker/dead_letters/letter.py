@@ -18,7 +18,7 @@ REPLAYS_HEADER = "limelight.replays"
 MAX_DIGITS = 9
 """A longer count is none of ours."""
 POINTER_HEADERS = ("limelight.value.bytes", "limelight.value.sha256")
-"""The last two of a pointer, see `worker.delivery.point_to`."""
+"""The last two of a pointer, see `worker.outputs.point_to`."""
 
 
 class Pointer(NamedTuple):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from worker.settings import Settings
 from worker.topics.facts import Absence, ClusterFacts, Identities, TopicFacts
-from worker.topics.findings import Finding
+from worker.topics.findings import Finding, Level
 from worker.topics.permissions import Permissions
 from worker.topics.plan import ANSWER_HEADROOM_BYTES, REPLICAS, Role, plan_topics, roles
 from worker.topics.tools import KafkaTools
@@ -17,6 +17,12 @@ TOO_SMALL = {
     Role.DEAD_LETTERS: "a refused record at the input's limit does not fit together with its reason: only a pointer to "
     "it is kept, which is worth as much as the input's retention",
 }
+REFUSES = {
+    Role.INPUT: "",
+    Role.OUTPUT: ", and the answer to a record without a key is refused: it becomes a dead letter",
+    Role.DEAD_LETTERS: ", and a letter without a key is refused: the first such record stops the worker",
+}
+"""What a topic that compacts does besides."""
 POINTER_BYTES = 4096
 """The largest dead letter that is only a pointer, with names and a reason as long as they may be. Where not even that
 fits, the first refused record stops its partition."""
@@ -106,8 +112,9 @@ class _Check:
             message = "cleanup.policy is not compact: old statuses pile up, and the last one of a silent worker goes"
             yield Finding("warning", topic, message, self._tools.set_config(topic, "cleanup.policy", "compact"))
         elif role is not Role.STATUS and "compact" in policies:
-            message = "cleanup.policy contains compact: only the last record of each key survives"
-            yield Finding("warning", topic, message, self._tools.set_config(topic, "cleanup.policy", "delete"))
+            message = "cleanup.policy contains compact: only the last record of each key survives" + REFUSES[role]
+            level: Level = "error" if role in ANSWERS else "warning"
+            yield Finding(level, topic, message, self._tools.set_config(topic, "cleanup.policy", "delete"))
 
     def _size(self, role: Role, topic: str, limit_bytes: int) -> Iterator[Finding]:
         wanted_bytes = POINTER_BYTES if role is Role.DEAD_LETTERS else 0

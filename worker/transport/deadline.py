@@ -12,3 +12,7 @@ class Deadline:
     def remaining_seconds(self) -> float:
         """Seconds left, 0 when it has passed."""
         return max(0.0, self._end - time.monotonic())
+
+    def within(self, seconds: float) -> float:
+        """`seconds`, or what is left."""
+        return min(seconds, self.remaining_seconds())

@@ -6,7 +6,7 @@ the group's client. What waits counts as committed for its own member: a rewind 
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from worker.errors import DeliveryError
 from worker.ports import Committed, Offsets, Partition
@@ -25,6 +25,8 @@ class DeferredOffsets:
         self._commit = commit
         self._lock = threading.Lock()
         self._offsets: dict[Partition, int] = {}
+        self.give: Callable[[Collection[Partition]], Mapping[Partition, Committed]] = lambda _: {}
+        """Knows what else is to be committed for partitions that go: see `Source.commit_at_departure`."""
 
     def add(self, offsets: Offsets) -> None:
         """`offsets` are to be committed soon."""
@@ -36,6 +38,10 @@ class DeferredOffsets:
         with self._lock:
             asked = self._offsets if partitions is None else partitions
             return {each: Committed(self._offsets[each], "") for each in asked if each in self._offsets}
+
+    def departing(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        """What is to be committed for `partitions` before they go."""
+        return {**self.give(partitions), **self.waiting(partitions)}
 
     def flush(self) -> None:
         """Commits what waits. It waits on if that fails.

@@ -5,13 +5,15 @@ It keeps what a ``read_committed`` reader would see, and fails where it is told 
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from worker.errors import DeliveryError, TopicMissingError
 from worker.messages import Headers
+from worker.outputs import encoded_bytes
 from worker.ownership import Ownership
 from worker.ports import Claim, Committed, Offsets, Output, Partition, Record
 from worker.transport.deferred import DeferredOffsets
+from worker.transport.terms import refused_error
 
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
 
@@ -33,6 +35,10 @@ class MemoryBroker:
         """How many of the next commits of a source are refused."""
         self.limits: dict[str, int] = {}
         """Topic -> most bytes of a record, where it is not the usual."""
+        self.compacted: set[str] = set()
+        """Topics that take no record without a key."""
+        self.names_refused = True
+        """Whether it names the outputs that it refuses, or only their batch."""
         self.failures: list[str] = []
         """Steps at which the next deliveries fail, first come first. ``send``, ``offsets`` and ``commit`` abort;
         ``answer`` commits and loses the broker's answer; ``""`` succeeds."""
@@ -71,8 +77,7 @@ class MemorySource:
         """Rebalances: what is new begins at its committed offset, what is not named is withdrawn."""
         withdrawn = self._positions.keys() - set(partitions)
         self._ownership.withdraw(withdrawn)
-        self._deferred.try_to_flush()
-        self._deferred.drop(withdrawn)
+        self._part_from(withdrawn)
         new = [partition for partition in partitions if partition not in self._positions]
         kept = {partition: self._positions[partition] for partition in partitions if partition in self._positions}
         self._positions = kept | {partition: self._broker.committed.get(partition, 0) for partition in new}
@@ -127,13 +132,23 @@ class MemorySource:
         self._broker.committed |= {partition: committed.offset for partition, committed in offsets.items()}
         self._broker.metadata |= {partition: committed.metadata for partition, committed in offsets.items()}
 
+    def commit_at_departure(self, give: Callable[[Collection[Partition]], Mapping[Partition, Committed]]) -> None:
+        """Implements `worker.ports.Source`."""
+        self._deferred.give = give
+
+    def _part_from(self, partitions: Collection[Partition]) -> None:
+        if last := self._deferred.departing(partitions):
+            with suppress(DeliveryError):
+                self.commit(last)
+        self._deferred.drop(partitions)
+
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
         return sum(len(self._broker.logs[p]) - committed.get(p, self._positions[p]) for p in self._positions)
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
-        self._deferred.try_to_flush()
+        self._part_from(self._positions)
 
 
 class MemorySink:
@@ -158,6 +173,7 @@ class MemorySink:
         failure = self._broker.failures.pop(0) if self._broker.failures else ""
         if failure in ("send", "offsets", "commit"):
             raise DeliveryError(f"the broker failed at {failure}")
+        self._check(outputs)
         with claim():
             self._commit(outputs, offsets)
         if failure == "answer":
@@ -167,6 +183,19 @@ class MemorySink:
         self._send(outputs)
         self._broker.committed.update(offsets)
         self._broker.metadata.update(dict.fromkeys(offsets, ""))
+
+    def _check(self, outputs: Sequence[Output]) -> None:
+        refused, large = {}, {}
+        for number, output in enumerate(outputs):
+            if output.topic in self._broker.compacted and output.key is None:
+                refused[number] = "it has no key"
+            elif encoded_bytes(output) > self.record_limit_bytes(output.topic):
+                large[number] = "it has too many bytes"
+        refused |= large
+        named = refused if self._broker.names_refused else []
+        error = refused_error(outputs, refused, named=named, is_too_large=bool(large))
+        if error is not None:
+            raise error
 
     def _send(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
@@ -178,6 +207,9 @@ class MemorySink:
                 headers=output.headers,
                 timestamp_ms=output.timestamp_ms,
             )
+
+    def settle(self) -> None:
+        """Implements `worker.ports.Sink`."""
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
@@ -195,6 +227,7 @@ class MemoryAtLeastOnceSink(MemorySink):
         if self._broker.failures and (failure := self._broker.failures.pop(0)):
             self._send(outputs[: len(outputs) // 2])
             raise DeliveryError(f"the broker failed at {failure}")
+        self._check(outputs)
         self._send(outputs)
         with claim():
             self._commit_soon(offsets)

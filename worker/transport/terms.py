@@ -12,9 +12,18 @@ sent, and not confirmed yet      the answers to one slice
 
 import os
 import socket
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
-from worker.errors import BrokerUnreachableError, FencedError, OffsetGapError, TopicMissingError
+from worker.errors import (
+    BrokerUnreachableError,
+    FencedError,
+    OffsetGapError,
+    OutputRefusedError,
+    SettingsError,
+    TopicMissingError,
+)
+from worker.ports import Output
 
 OffsetGap = Literal["stop", "skip"]
 
@@ -56,7 +65,7 @@ def client_id() -> str:
 def unreachable(servers: str, *, within_seconds: float, reason: str) -> BrokerUnreachableError:
     """No broker answered at `servers`."""
     return BrokerUnreachableError(
-        f"no Kafka broker answered at {servers} within {within_seconds} s: {reason}. "
+        f"no Kafka broker answered at {servers} within {within_seconds:.0f} s: {reason}. "
         "Start one there, or set LIMELIGHT_BOOTSTRAP_SERVERS."
     )
 
@@ -93,6 +102,38 @@ def beyond_end(topic: str, partition: int, *, offset: int, end: int) -> OffsetGa
     return OffsetGapError(
         f"the group's offset {offset} of {topic}-{partition} lies behind the log's end {end}: the topic was made "
         "anew or truncated. Reset the group's offsets on purpose, or give LIMELIGHT_GROUP_ID a new name."
+    )
+
+
+def refused_error(
+    outputs: Sequence[Output], refused: Mapping[int, str], *, named: Collection[int], is_too_large: bool
+) -> OutputRefusedError | None:
+    """The brokers refuse outputs for what they are.
+
+    Args:
+        outputs: what was delivered.
+        refused: place in `outputs` -> reason, of those that failed for such a reason; empty gives None.
+        named: those of them that the brokers named, and not the whole batch.
+        is_too_large: whether something has too many bytes.
+    """
+    if not refused:
+        return None
+    # Alone there is nobody else to blame.
+    certain = {number: refused[number] for number in (refused if len(outputs) == 1 else named)}
+    first = outputs[min(refused)]
+    return OutputRefusedError(
+        f"{first.topic}-{first.partition} refuses {len(certain) or 'some'} of {len(outputs)} outputs: "
+        f"{refused[min(refused)]}",
+        outputs=certain,
+        is_too_large=is_too_large,
+    )
+
+
+def session_refused(session_timeout_seconds: float) -> SettingsError:
+    """The group's coordinator allows another range of session timeouts."""
+    return SettingsError(
+        f"the brokers take no session timeout of {session_timeout_seconds:g} s. Set LIMELIGHT_SESSION_TIMEOUT_SECONDS "
+        "between their group.min.session.timeout.ms (6 s by default) and group.max.session.timeout.ms (30 min)."
     )
 
 

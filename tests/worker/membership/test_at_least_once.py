@@ -13,7 +13,7 @@ from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
-from worker.errors import DeliveryError
+from worker.errors import DeliveryError, OutputRefusedError
 from worker.ownership import Ownership
 from worker.pipeline import Pipeline
 from worker.ports import Committed, Output, Partition, Record
@@ -81,7 +81,7 @@ def test_what_the_broker_refuses_is_not_committed_and_the_next_delivery_is(kafka
     member.poll()
     sink = member.open_sink()
 
-    with pytest.raises(DeliveryError, match="not all confirmed"):
+    with pytest.raises(OutputRefusedError, match="refuses 1 of 1 outputs"):
         sink.deliver([output(kafka_group, b"x" * 2_000_000)], {home: 7})
     assert member.source.committed([home]) == {}
     sink.deliver([output(kafka_group, b"after")], {home: 1})

@@ -6,7 +6,7 @@ from typing import Any
 
 from kafka.errors import KafkaError
 
-from worker.errors import DeliveryError
+from worker.errors import DeliveryError, OutputRefusedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
@@ -39,16 +39,21 @@ class KafkaAtLeastOnceSink(ProducingSink):
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`, but for "all of it, or nothing of it". One deadline bounds these steps.
 
-        1. send every output, flush, and look at every confirmation
-        2. under the claim on the partitions, hand the offsets to the source
+        1. have a producer, should the last delivery have left none
+        2. send every output, flush, and look at every confirmation
+        3. under the claim on the partitions, hand the offsets to the source
 
-        If the first fails, some of the outputs may be there: they will be written again.
+        If the second fails, some of the outputs may be there: they will be written again.
         """
+        deadline = Deadline(self._deadline_seconds)
+        producer = self._ready_producer(deadline)  # 1
         try:
-            transactions.send_all(self._ready_producer(), outputs, Deadline(self._deadline_seconds))  # 1
-        except KafkaError as error:
+            transactions.send_all(producer, outputs, deadline)  # 2
+        except (KafkaError, OutputRefusedError) as error:
             # Its sequence numbers may have a hole, and what it still holds would come after its own repetition.
             self._end()
+            if isinstance(error, OutputRefusedError):
+                raise
             raise DeliveryError(f"the outputs were not all confirmed: {describe(error)}") from error
         with claim():
-            self._commit_soon(offsets)  # 2
+            self._commit_soon(offsets)  # 3

@@ -16,6 +16,7 @@ from kafka.net.compat import KafkaNetClient
 
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
+from worker.transport.deadline import Deadline
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.kafka_python.bootstrap import fall_back_on_bootstrap_servers
 from worker.transport.kafka_python.header_names import accept_any_name
@@ -24,12 +25,13 @@ from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNEC
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
 
 
-def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> Any:
+def connect(kind: type[Any], client: Mapping[str, Any], *, deadline: Deadline | None = None, **properties: Any) -> Any:
     """Builds a Kafka client.
 
     Args:
         kind: the client's class.
         client: connection properties, from `client_properties`.
+        deadline: bounds the attempt, in the middle of something else; then nobody looks into why it failed.
         properties: what this use of the client needs.
 
     Raises:
@@ -46,8 +48,9 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         opened.append(network)
         return network
 
+    within_seconds = BOOTSTRAP_SECONDS if deadline is None else deadline.remaining_seconds()
     shared = {
-        "bootstrap_timeout_ms": BOOTSTRAP_SECONDS * 1000,
+        "bootstrap_timeout_ms": int(within_seconds * 1000),
         "reconnect_backoff_max_ms": RECONNECT_MAX_MS,
         "request_timeout_ms": REQUEST_SECONDS * 1000,
     }
@@ -62,8 +65,8 @@ def connect(kind: type[Any], client: Mapping[str, Any], **properties: Any) -> An
         for network in opened:
             network.close()
         access = _access(client)
-        raise find_refusal(access) or terms.unreachable(
-            access.servers, within_seconds=BOOTSTRAP_SECONDS, reason=describe(error)
+        raise (find_refusal(access) if deadline is None else None) or terms.unreachable(
+            access.servers, within_seconds=within_seconds, reason=describe(error)
         ) from error
 
 

@@ -8,6 +8,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource
 from kafka.errors import KafkaError
 
+from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
 from worker.transport.kafka_python.client import connect, describe, find_partitions
 from worker.transport.terms import (
@@ -36,7 +37,7 @@ class ProducingSink:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._batch_bytes = BATCH_BYTES
-        self._producer: KafkaProducer | None = self._build_producer()
+        self._producer: KafkaProducer | None = self._build_producer(None)
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
@@ -57,19 +58,24 @@ class ProducingSink:
             self._end()
         return limit
 
+    def settle(self) -> None:
+        """Implements `worker.ports.Sink`. The last delivery may have had no time to build its successor's producer."""
+        self._ready_producer(Deadline(self._deadline_seconds))
+
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
         self._end()
 
-    def _ready_producer(self) -> KafkaProducer:
+    def _ready_producer(self, deadline: Deadline | None = None) -> KafkaProducer:
         if self._producer is None:
-            self._producer = self._build_producer()
+            self._producer = self._build_producer(deadline)
         return self._producer
 
-    def _build_producer(self, **properties: Any) -> KafkaProducer:
+    def _build_producer(self, deadline: Deadline | None, **properties: Any) -> KafkaProducer:
         producer = connect(
             KafkaProducer,
             self._client,
+            deadline=deadline,
             retry_backoff_ms=RETRY_BACKOFF_MS,
             linger_ms=LINGER_MS,
             batch_size=self._batch_bytes,
@@ -82,7 +88,8 @@ class ProducingSink:
         transactions.tolerate_refused_coordinator(producer)
         return producer
 
-    def _end(self) -> None:
+    def _end(self, deadline: Deadline | None = None) -> None:
         if self._producer is not None:
-            transactions.end_producer(self._producer, timeout_seconds=END_SECONDS)
+            seconds = END_SECONDS if deadline is None else deadline.within(END_SECONDS)
+            transactions.end_producer(self._producer, timeout_seconds=seconds)
             self._producer = None

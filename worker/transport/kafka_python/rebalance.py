@@ -39,6 +39,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """They begin at their committed offsets."""
+        forget_answers(self._coordinator)
         self._ownership.grant(homes(assigned))
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
@@ -49,11 +50,11 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         partitions = homes(revoked)
         self._ownership.withdraw(partitions)
-        if deferred := self._deferred.waiting(partitions):
+        if last := self._deferred.departing(partitions):
             try:
-                await self._coordinator._commit_offsets_sync_async(to_kafka(deferred), COMMIT_SECONDS * 1000)
+                await self._coordinator._commit_offsets_sync_async(to_kafka(last), COMMIT_SECONDS * 1000)
             except KafkaError as error:
-                log.warning("delivered records of moved partitions will be answered again: %s", describe(error))
+                log.warning("offsets of moved partitions were not committed: %s", describe(error))
         self._deferred.drop(partitions)
 
     def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
@@ -76,6 +77,15 @@ def keep_member_id(coordinator: Any) -> None:
         coordinator.reset_generation(member_id=coordinator._generation.member_id)
 
     coordinator.maybe_leave_group_async = give_up
+
+
+def forget_answers(coordinator: Any) -> None:
+    """Has the client ask anew what the group has committed.
+
+    It keeps a question that it had no time to wait for, and gives its answer to whoever next asks for the same
+    partitions, be it after others have had and read them.
+    """
+    coordinator._offset_fetch_futures.clear()
 
 
 def homes(partitions: Iterable[TopicPartition]) -> list[Partition]:

@@ -9,7 +9,7 @@ from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedEr
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker.dead_letters.progress import Checkpoint
-from worker.errors import DeliveryError, FencedError
+from worker.errors import DeliveryError, FencedError, OutputRefusedError
 from worker.ports import Output
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
@@ -83,18 +83,18 @@ class ReplaySink(KafkaSink):
             TopicPartition(self._topic, partition): OffsetAndMetadata(checkpoint.offset, checkpoint.note)
             for partition, checkpoint in checkpoints.items()
         }
-        producer = self._ready_producer()
         deadline = Deadline(self._deadline_seconds)
+        producer = self._ready_producer(deadline)
         try:
-            producer.begin_transaction()
+            transactions.begin(producer)
             transactions.send_all(producer, outputs, deadline)
             transactions.send_offsets(producer, offsets, self._membership, deadline)
             transactions.commit(producer, deadline)
         except (ProducerFencedError, InvalidProducerEpochError) as error:
             self._end()
             raise FencedError("another process began to replay under this --id: it goes on, this one stops.") from error
-        except KafkaError as error:
-            self._abort(producer)
+        except (KafkaError, OutputRefusedError) as error:
+            self._replace(producer, deadline)
             raise DeliveryError(
                 f"a part of the letters was not written: {describe(error)}. Nothing is lost or doubled: run the same "
                 "command again, it goes on where this one stopped."

@@ -9,7 +9,7 @@ from kafka import KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
-from worker.errors import DeliveryError, FencedError
+from worker.errors import BrokerUnreachableError, DeliveryError, FencedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
@@ -17,6 +17,8 @@ from worker.transport.kafka_python import transactions
 from worker.transport.kafka_python.client import FENCED, describe
 from worker.transport.kafka_python.producing import ProducingSink
 from worker.transport.terms import END_SECONDS
+
+log = logging.getLogger(__name__)
 
 
 class KafkaSink(ProducingSink):
@@ -53,61 +55,73 @@ class KafkaSink(ProducingSink):
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
 
-        1. begin the transaction
-        2. send every output, flush, and look at every confirmation
-        3. under the claim on the partitions, add the offsets, with the consumer's membership
-        4. commit
+        1. have a producer, should the last delivery have left none
+        2. begin the transaction
+        3. send every output, flush, and look at every confirmation
+        4. under the claim on the partitions, add the offsets, with the consumer's membership
+        5. commit
 
-        If any of them fails: abort if the client can, and end the producer. A new one with the same transactional id
-        first settles what the old one left open.
+        If one of them fails:
+
+        6. abort, if the client can
+        7. end the producer: after a failed send its sequence numbers have a hole, and the broker would refuse the next
+           transaction as well
+        8. build a new one, which first settles what the old one left open
+
+        Where time ran out, 8 is left to `settle`.
         """
-        producer = self._ready_producer()
         deadline = Deadline(self._deadline_seconds)
+        producer = self._ready_producer(deadline)  # 1
         try:
-            producer.begin_transaction()  # 1
-            transactions.send_all(producer, outputs, deadline)  # 2
+            transactions.begin(producer)  # 2
+            transactions.send_all(producer, outputs, deadline)  # 3
             group = self._group()
             with claim():
-                transactions.send_offsets(producer, _to_kafka(offsets), group, deadline)  # 3
-            transactions.commit(producer, deadline)  # 4
+                transactions.send_offsets(producer, _to_kafka(offsets), group, deadline)  # 4
+            transactions.commit(producer, deadline)  # 5
         except FENCED as error:
             self._end()
             raise self._fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
-            self._abort(producer)
+            self._replace(producer, deadline)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
         except BaseException:
-            self._abort(producer)
+            self._replace(producer, deadline)
             raise
 
-    def _build_producer(self, **properties: Any) -> KafkaProducer:
+    def _build_producer(self, deadline: Deadline | None, **properties: Any) -> KafkaProducer:
         producer = super()._build_producer(
+            deadline,
             transactional_id=self._transactional_id,
             transaction_timeout_ms=int(self._transaction_timeout_seconds * 1000),
             **properties,
         )
+        deadline = deadline or Deadline(self._deadline_seconds)
         try:
-            producer.init_transactions()
-        except FENCED as error:
-            transactions.end_producer(producer, timeout_seconds=END_SECONDS)
-            raise self._fenced("transactional id", self._transactional_id) from error
+            transactions.initialise(producer, deadline)
         except KafkaError as error:
-            transactions.end_producer(producer, timeout_seconds=END_SECONDS)
+            transactions.end_producer(producer, timeout_seconds=deadline.within(END_SECONDS))
+            if isinstance(error, FENCED):
+                raise self._fenced("transactional id", self._transactional_id) from error
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
         return producer
 
-    def _abort(self, producer: KafkaProducer) -> None:
+    def _replace(self, producer: KafkaProducer, deadline: Deadline) -> None:
         try:
-            transactions.abort(producer, Deadline(self._deadline_seconds))
+            transactions.abort(producer, deadline)  # 6
         except FENCED as error:
             self._end()
             raise self._fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
-            logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
-        # After a failed send its sequence numbers have a hole: the broker would refuse the next transaction as well.
-        self._end()
-        # Built now, because it settles what is still open: until then the committed offsets cannot be read.
-        self._producer = self._build_producer()
+            log.warning("the abort failed too: %s", describe(error))
+        self._end(deadline)  # 7
+        if not deadline.remaining_seconds():
+            return
+        try:
+            # Built now, because it settles what is still open: until then the committed offsets cannot be read.
+            self._ready_producer(deadline)  # 8
+        except BrokerUnreachableError as error:
+            log.warning("what is open will be settled later: %s", error)
 
 
 def _to_kafka(offsets: Offsets) -> dict[TopicPartition, OffsetAndMetadata]:

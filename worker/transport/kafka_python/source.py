@@ -6,13 +6,14 @@ jump over a gap in silence.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     FencedInstanceIdError,
+    InvalidSessionTimeoutError,
     KafkaError,
     KafkaTimeoutError,
     NoOffsetForPartitionError,
@@ -26,7 +27,7 @@ from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, transport_error
-from worker.transport.kafka_python.rebalance import RebalanceListener, keep_member_id, to_kafka
+from worker.transport.kafka_python.rebalance import RebalanceListener, forget_answers, keep_member_id, to_kafka
 from worker.transport.membership import Membership
 from worker.transport.terms import (
     COMMIT_SECONDS,
@@ -83,6 +84,7 @@ class KafkaSource:
         self._instance = instance
         self.membership = membership
         self._offset_gap = offset_gap
+        self._session_timeout_seconds = session_timeout_seconds
         self._started: dict[TopicPartition, int] = {}
         self._consumer = connect(
             KafkaConsumer,
@@ -119,6 +121,8 @@ class KafkaSource:
             polled = self._poll(max_records=max_records, timeout_ms=int(timeout_seconds * 1000))
         except FencedInstanceIdError as error:
             raise self.membership.fenced("group instance", self._instance) from error
+        except InvalidSessionTimeoutError as error:
+            raise terms.session_refused(self._session_timeout_seconds) from error
         except KafkaError as error:
             raise transport_error("reading failed", error) from error
         self._check_membership()
@@ -189,33 +193,38 @@ class KafkaSource:
             self._consumer.resume(*paused)
 
     def rewind(self) -> None:
-        """Implements `worker.ports.Source`. Waits until no transaction is pending on the partitions."""
-        deferred = self._deferred.waiting(self.assignment())
+        """Implements `worker.ports.Source`. One question for all partitions, which a pending transaction holds up."""
+        assigned = self._consumer.assignment()
+        known = self._deferred.waiting(self.assignment())
+        asked = [each for each in assigned if (each.topic, each.partition) not in known]
         try:
-            for partition in self._consumer.assignment():
-                if known := deferred.get((partition.topic, partition.partition)):
-                    offset = known.offset
+            known |= self._fetch_committed(asked)
+            for partition in assigned:
+                if found := known.get((partition.topic, partition.partition)):
+                    self._consumer.seek(partition, found.offset)
                 else:
-                    # Read with require_stable: an offset that an open transaction may still change is not an answer.
-                    offset = self._consumer.committed(partition, timeout_ms=MAX_POLL_SECONDS * 1000)
-                if offset is None:
                     # Nothing was committed yet. The log's end may have moved since: what was polled lies before it.
                     self._seek_to_start([partition])
-                else:
-                    self._consumer.seek(partition, offset)
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
+
+    def _fetch_committed(self, partitions: Collection[TopicPartition]) -> dict[Partition, Committed]:
+        """With require_stable: an offset that an open transaction may still change is not an answer.
+
+        Nothing is polled meanwhile, so who has to wait longer asks again later.
+        """
+        coordinator = self._consumer._coordinator
+        forget_answers(coordinator)
+        found = coordinator.fetch_committed_offsets(partitions, timeout_ms=METADATA_SECONDS * 1000)
+        return {(p.topic, p.partition): Committed(each.offset, each.metadata) for p, each in found.items()}
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Implements `worker.ports.Source`."""
         self._deferred.flush()
-        asked = [TopicPartition(*partition) for partition in partitions]
         try:
-            # With require_stable: see `rewind`.
-            found = self._consumer._coordinator.fetch_committed_offsets(asked, timeout_ms=METADATA_SECONDS * 1000)
+            return self._fetch_committed([TopicPartition(*partition) for partition in partitions])
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
-        return {(p.topic, p.partition): Committed(each.offset, each.metadata) for p, each in found.items()}
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
@@ -227,6 +236,10 @@ class KafkaSource:
             raise DeliveryError("the group did not answer a commit in time") from error
         except KafkaError as error:
             raise DeliveryError(f"the group refused a commit: {describe(error)}") from error
+
+    def commit_at_departure(self, give: Callable[[Collection[Partition]], Mapping[Partition, Committed]]) -> None:
+        """Implements `worker.ports.Source`."""
+        self._deferred.give = give
 
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""

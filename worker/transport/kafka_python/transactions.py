@@ -22,6 +22,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from worker.ports import Output
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python.appending import append
+from worker.transport.kafka_python.refusals import find_refusal
 
 
 def tolerate_refused_coordinator(producer: KafkaProducer) -> None:
@@ -42,11 +43,12 @@ def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadl
     """Sends `outputs`, in the open transaction if there is to be one, and waits until every one is confirmed.
 
     Raises:
+        OutputRefusedError: the brokers refuse at least one for what it is. A transaction must be aborted.
         KafkaError: at least one was not confirmed. A transaction must be aborted.
     """
     for topic in {output.topic for output in outputs}:
         # A topic that the producer has not heard of would wait in the accumulator until it expires.
-        producer.partitions_for(topic)
+        producer._wait_on_metadata(topic, 1000 * deadline.remaining_seconds())
     futures = [append(producer, output) for output in outputs]
     # Not `KafkaProducer.flush`: it gives up on a batch that the client has to split for a topic of small records, and
     # waits the whole timeout for each batch.
@@ -55,6 +57,8 @@ def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadl
     try:
         for future in futures:
             future.get(timeout=deadline.remaining_seconds())
+    except KafkaError as error:
+        raise find_refusal(outputs, futures) or error from error
     finally:
         producer._accumulator._flushes_in_progress.decrement()
 
@@ -67,6 +71,16 @@ def send_offsets(
 ) -> None:
     """`KafkaProducer.send_offsets_to_transaction` with an end."""
     _wait(producer, producer._transaction_manager.send_offsets_to_transaction(offsets, group), deadline)
+
+
+def begin(producer: KafkaProducer) -> None:
+    """`KafkaProducer.begin_transaction`, which waits for nobody."""
+    producer.begin_transaction()
+
+
+def initialise(producer: KafkaProducer, deadline: Deadline) -> None:
+    """`KafkaProducer.init_transactions` with an end of our own."""
+    _wait(producer, producer._transaction_manager.initialize_transactions(), deadline)
 
 
 def commit(producer: KafkaProducer, deadline: Deadline) -> None:

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[at
 
 from worker.errors import BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
+from worker.transport.deadline import Deadline
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.librdkafka.properties import ClientProperties, Role
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
@@ -39,7 +40,14 @@ log = logging.getLogger("librdkafka")
 Client = TypeVar("Client", Consumer, Producer, AdminClient)
 
 
-def connect(kind: type[Client], role: Role, client: ClientProperties, properties: dict[str, Any]) -> Client:
+def connect(
+    kind: type[Client],
+    role: Role,
+    client: ClientProperties,
+    properties: dict[str, Any],
+    *,
+    deadline: Deadline | None = None,
+) -> Client:
     """Builds a client and waits for a broker.
 
     Args:
@@ -47,6 +55,7 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
         role: the same, in librdkafka's letters.
         client: connection and user's properties, from `client_properties`.
         properties: what this use of the client needs.
+        deadline: bounds the attempt, in the middle of something else; then nobody looks into why it failed.
 
     Raises:
         AccessDeniedError: a broker answers, but does not let us in.
@@ -69,8 +78,9 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
         built = kind({**client.for_role(role, {**shared, **properties}), **callbacks}, logger=log)
     except KafkaException as error:
         raise SettingsError(f"librdkafka refuses its properties: {describe(error)}.") from error
+    within_seconds = BOOTSTRAP_SECONDS if deadline is None else deadline.remaining_seconds()
     try:
-        built.list_topics(EXISTING_TOPIC, timeout=BOOTSTRAP_SECONDS)
+        built.list_topics(EXISTING_TOPIC, timeout=within_seconds)
     except KafkaException as error:
         built.poll(0)  # tells `note` what went wrong
         if isinstance(built, Consumer):
@@ -78,8 +88,8 @@ def connect(kind: type[Client], role: Role, client: ClientProperties, properties
         # A producer ends with the last reference to it, and the traceback would keep this one.
         del built
         access = _access(client.for_role(role, {}))
-        raise find_refusal(access) or terms.unreachable(
-            access.servers, within_seconds=BOOTSTRAP_SECONDS, reason=reasons[0]
+        raise (find_refusal(access) if deadline is None else None) or terms.unreachable(
+            access.servers, within_seconds=within_seconds, reason=reasons[0]
         ) from error
     return built
 

@@ -5,12 +5,14 @@ admin client is no alternative: while brokers come and go, its question for comm
 a failed assertion or a null pointer (its issues 4605 and 5040), and it may wait for a coordinator that is dead.
 """
 
+import random
 from collections.abc import Collection, Iterable
 from itertools import takewhile
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.ports import Committed, Partition
+from worker.transport.deadline import Deadline
 from worker.transport.librdkafka.client import code_of, connect, find_partitions
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import METADATA_SECONDS, RETRY_BACKOFF_MS, require_topic
@@ -69,7 +71,12 @@ class OffsetLookup:
 
     def _committed_singly(self, partitions: Collection[Partition]) -> dict[Partition, Committed | None]:
         found: dict[Partition, Committed | None] = {}
-        for partition in partitions if len(partitions) > 1 else ():
+        # In any order: if time runs out, other partitions come first the next time.
+        singly = random.sample(list(partitions), len(partitions)) if len(partitions) > 1 else []
+        deadline = Deadline(ANSWER_SECONDS)
+        for partition in singly:
+            if not deadline.remaining_seconds():
+                break
             try:
                 found |= self._committed([partition], SINGLE_SECONDS)
             except KafkaException as error:

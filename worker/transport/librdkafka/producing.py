@@ -5,6 +5,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
+from worker.transport.deadline import Deadline
 from worker.transport.librdkafka.client import connect, describe, find_partitions, find_record_limit
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import (
@@ -55,16 +56,20 @@ class ProducingSink:
             self._end()
         return limit
 
+    def settle(self) -> None:
+        """Implements `worker.ports.Sink`. The last delivery may have had no time to build its successor's producer."""
+        self._ready_producer(Deadline(self._deadline_seconds))
+
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
         self._end()
 
-    def _ready_producer(self) -> Producer:
+    def _ready_producer(self, deadline: Deadline | None = None) -> Producer:
         if self._producer is None:
-            self._producer = self._build_producer({})
+            self._producer = self._build_producer({}, deadline)
         return self._producer
 
-    def _build_producer(self, properties: dict[str, Any]) -> Producer:
+    def _build_producer(self, properties: dict[str, Any], deadline: Deadline | None) -> Producer:
         shared = {
             "enable.idempotence": True,
             "message.timeout.ms": int(self._deadline_seconds * 1000),
@@ -74,7 +79,7 @@ class ProducingSink:
             "message.max.bytes": MAX_REQUEST_BYTES,
             **NO_LIMIT,
         }
-        return connect(Producer, "P", self._client, {**shared, **properties})
+        return connect(Producer, "P", self._client, {**shared, **properties}, deadline=deadline)
 
     def _end(self) -> None:
         if self._producer is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from worker.errors import DeliveryError, FencedError
+from worker.errors import BrokerUnreachableError, DeliveryError, FencedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
@@ -16,6 +16,8 @@ from worker.transport.librdkafka.client import code_of, describe
 from worker.transport.librdkafka.producing import ProducingSink
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import REQUEST_SECONDS
+
+log = logging.getLogger(__name__)
 
 FENCED = frozenset(
     {
@@ -61,32 +63,38 @@ class LibrdkafkaSink(ProducingSink):
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
 
-        1. begin the transaction
-        2. send every output, flush, and look at every confirmation
-        3. under the claim on the partitions, add the offsets, with the consumer's membership
-        4. commit
+        1. have a producer, should the last delivery have left none
+        2. begin the transaction
+        3. send every output, flush, and look at every confirmation
+        4. under the claim on the partitions, add the offsets, with the consumer's membership
+        5. commit
 
-        If any of them fails: abort if the client can, and replace the producer. The new one, with the same
-        transactional id, first settles what the old one left open.
+        If one of them fails:
+
+        6. abort, if the client can
+        7. end the producer: the library may refuse the transaction after an aborted one
+        8. build a new one, which first settles what the old one left open
+
+        Where time ran out, 8 is left to `settle`.
         """
         deadline = Deadline(self._deadline_seconds)
-        producer = self._ready_producer()
+        producer = self._ready_producer(deadline)  # 1
         try:
-            producer.begin_transaction()  # 1
-            transactions.send_all(producer, outputs, deadline)  # 2
+            transactions.begin(producer)  # 2
+            transactions.send_all(producer, outputs, deadline)  # 3
             group = self._group()
             with claim():
-                transactions.send_offsets(producer, offsets, group, deadline)  # 3
-            transactions.commit(producer, deadline)  # 4
+                transactions.send_offsets(producer, offsets, group, deadline)  # 4
+            transactions.commit(producer, deadline)  # 5
         except KafkaException as error:
             self._check_fenced(error)
-            self._give_up(can_abort=error.args[0].txn_requires_abort())
+            self._replace(producer, deadline, can_abort=error.args[0].txn_requires_abort())
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
         except BaseException:
-            self._give_up(can_abort=True)
+            self._replace(producer, deadline, can_abort=True)
             raise
 
-    def _build_producer(self, properties: dict[str, Any]) -> Producer:
+    def _build_producer(self, properties: dict[str, Any], deadline: Deadline | None) -> Producer:
         timeout_ms = int(self._transaction_timeout_seconds * 1000)
         transactional = {
             "transactional.id": self._transactional_id,
@@ -94,25 +102,29 @@ class LibrdkafkaSink(ProducingSink):
             # The client refuses requests that may outlive the transaction.
             "socket.timeout.ms": min(REQUEST_SECONDS * 1000, timeout_ms),
         }
-        producer = super()._build_producer({**transactional, **properties})
+        producer = super()._build_producer({**transactional, **properties}, deadline)
         try:
-            producer.init_transactions(self._deadline_seconds)
+            transactions.initialise(producer, deadline or Deadline(self._deadline_seconds))
         except KafkaException as error:
             self._check_fenced(error)
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
         return producer
 
-    def _give_up(self, *, can_abort: bool) -> None:
-        """Replaces the producer, after the transaction was aborted where the client can still do that."""
+    def _replace(self, producer: Producer, deadline: Deadline, *, can_abort: bool) -> None:
         if can_abort:
             try:
-                transactions.abort(self._ready_producer(), Deadline(self._deadline_seconds))
+                transactions.abort(producer, deadline)  # 6
             except KafkaException as error:
                 self._check_fenced(error)
-                logging.getLogger(__name__).warning("the abort failed too: %s", describe(error))
-        self._end()
-        # Built now, because it settles what is still open: until then the committed offsets cannot be read.
-        self._ready_producer()
+                log.warning("the abort failed too: %s", describe(error))
+        self._end()  # 7
+        if not deadline.remaining_seconds():
+            return
+        try:
+            # Built now, because it settles what is still open: until then the committed offsets cannot be read.
+            self._ready_producer(deadline)  # 8
+        except BrokerUnreachableError as error:
+            log.warning("what is open will be settled later: %s", error)
 
     def _check_fenced(self, error: KafkaException) -> None:
         """Raises `FencedError` if that is what `error` says, after the producer was ended."""

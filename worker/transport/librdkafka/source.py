@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import methodcaller
 from typing import Any
 
@@ -15,7 +15,6 @@ from worker.errors import (
     FencedError,
     LimelightError,
     RecordError,
-    TransportError,
 )
 from worker.messages import Headers
 from worker.ownership import Ownership
@@ -85,6 +84,7 @@ class LibrdkafkaSource:
         self.membership = membership
         self._offset_gap = offset_gap
         self._ownership = ownership
+        self._session_timeout_seconds = session_timeout_seconds
         self._closed = False
         self._was_given_up = False
         self._replaced: FencedError | None = None
@@ -226,6 +226,10 @@ class LibrdkafkaSource:
         """Implements `worker.ports.Source`."""
         self._commits.commit(self._consumer, offsets)
 
+    def commit_at_departure(self, give: Callable[[Collection[Partition]], Mapping[Partition, Committed]]) -> None:
+        """Implements `worker.ports.Source`."""
+        self._deferred.give = give
+
     def lag(self, committed: Offsets) -> int:
         """Implements `worker.ports.Source`."""
         try:
@@ -250,7 +254,7 @@ class LibrdkafkaSource:
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
         if not self._closed:
-            self._deferred.try_to_flush()
+            self._part()
             self._closed = True
             if self._commits.unanswered:
                 # The library's close would wait for the answer, for as long as the coordinator is away.
@@ -258,6 +262,14 @@ class LibrdkafkaSource:
             else:
                 self._consumer.close()
             self._lookup.close()
+
+    def _part(self) -> None:
+        """Commits what waits, while that is still possible."""
+        if last := self._deferred.departing(self.assignment()):
+            try:
+                self.commit(last)
+            except DeliveryError as error:
+                log.warning("offsets were not committed at the end: %s", error)
 
     def leave(self) -> None:
         """Implements `worker.transport.connections.GroupSource`."""
@@ -301,9 +313,9 @@ class LibrdkafkaSource:
         partitions = _homes(revoked)
         self._note_group()
         self._ownership.withdraw(partitions)
-        if not self._closed and (deferred := self._deferred.waiting(partitions)):
+        if not self._closed and (last := self._deferred.departing(partitions)):
             # The library gives the partitions away when it has the answer.
-            self._commits.send(self._consumer, deferred)
+            self._commits.send(self._consumer, last)
         self._forget(partitions)
 
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
@@ -370,10 +382,14 @@ class LibrdkafkaSource:
         log.warning("%s-%d: offset %d is gone, going on with the oldest left", *home, offset)
         self._places.restart(home, self._lookup.logged([home], lookup.FIRST)[home])
 
-    def _failure(self, error: KafkaException | KafkaError) -> TransportError:
+    def _failure(self, error: KafkaException | KafkaError) -> LimelightError:
         if self._replaced is not None:
             return self._replaced
-        return self._fenced() if FENCED in describe(error) else transport_error("reading failed", error)
+        if FENCED in describe(error):
+            return self._fenced()
+        if isinstance(error, KafkaError) and error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
+            return terms.session_refused(self._session_timeout_seconds)
+        return transport_error("reading failed", error)
 
     def _fenced(self) -> FencedError:
         return self.membership.fenced("group instance", self._instance)

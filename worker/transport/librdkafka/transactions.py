@@ -2,43 +2,59 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from worker.ports import Offsets, Output
 from worker.transport.deadline import Deadline
+from worker.transport.librdkafka.refusals import find_refusal
+
+FLUSH_STEP_SECONDS = 0.1
 
 
 def send_all(producer: Producer, outputs: Sequence[Output], deadline: Deadline) -> None:
     """Sends `outputs`, in the open transaction if there is one, and waits until every one is confirmed.
 
     Raises:
+        OutputRefusedError: the brokers refuse at least one for what it is.
         KafkaException: at least one was not confirmed.
     """
-    reports: list[KafkaError | None] = []
-    for output in outputs:
+    reports: dict[int, KafkaError | None] = {}
+
+    def report(number: int, error: KafkaError | None, _message: Message) -> None:
+        reports[number] = error
+
+    for number, output in enumerate(outputs):
         producer.produce(
             output.topic,
             output.value,
             output.key,
             output.partition,
-            on_delivery=lambda error, _: reports.append(error),
+            on_delivery=partial(report, number),
             timestamp=output.timestamp_ms,
             headers=cast("list[Any]", output.headers),
         )
+    _flush(producer, deadline, until=lambda: any(reports.values()))
+    failures = {number: error for number, error in reports.items() if error is not None}
+    if failures:
+        raise find_refusal(outputs, failures) or KafkaException(failures[min(failures)])
+    if len(reports) < len(outputs):
+        raise _out_of_time("a send was not confirmed in time")
+
+
+def _flush(producer: Producer, deadline: Deadline, *, until: Callable[[], bool]) -> None:
+    """Flushes, and looks up now and then: after a failure the others may wait for the end of their time."""
     try:
-        producer.flush(deadline.remaining_seconds())
+        while producer.flush(min(FLUSH_STEP_SECONDS, deadline.remaining_seconds())):
+            if until() or not deadline.remaining_seconds():
+                return
     except SystemError as broken:
         # The binding raises a fatal error while it hands out reports, and so breaks the report that comes next.
         if isinstance(broken.__cause__, KafkaException):
             raise broken.__cause__ from None
         raise
-    for error in reports:
-        if error is not None:
-            raise KafkaException(error)
-    if len(reports) < len(outputs):
-        raise _out_of_time("a send was not confirmed in time")
 
 
 def send_offsets(producer: Producer, offsets: Offsets, group: Any, deadline: Deadline) -> None:
@@ -53,6 +69,24 @@ def send_offsets(producer: Producer, offsets: Offsets, group: Any, deadline: Dea
     positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
     remaining_seconds = deadline.remaining_seconds()
     _within(deadline, lambda: producer.send_offsets_to_transaction(positions, group, remaining_seconds))
+
+
+def begin(producer: Producer) -> None:
+    """Begins a transaction, which waits for nobody.
+
+    Raises:
+        KafkaException: the last one has not ended.
+    """
+    producer.begin_transaction()
+
+
+def initialise(producer: Producer, deadline: Deadline) -> None:
+    """Takes the transactional id over, and settles what its last holder left open.
+
+    Raises:
+        KafkaException: not in time, or it may not.
+    """
+    producer.init_transactions(deadline.remaining_seconds())
 
 
 def commit(producer: Producer, deadline: Deadline) -> None:

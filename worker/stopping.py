@@ -1,0 +1,59 @@
+"""Being asked to stop: by SIGTERM or Ctrl-C, once, twice, or in vain.
+
+::
+
+    first signal ──> the caller finishes what is at hand ──┬── in time ──> it returns
+         │                                                 └── not in time ──> the process ends with status 1
+         └── second signal ──> the process ends at once, with 128 + the signal's number
+
+A handler runs in the middle of whatever the main thread is doing, and must not wait for a lock that is held right
+there: so it starts no thread, sets no event and writes no log. What has to be watched is watched by a thread that was
+there before, and a `queue.SimpleQueue` may be written to from a handler.
+"""
+
+import os
+import queue
+import signal
+import threading
+from types import FrameType
+
+import structlog
+
+log = structlog.get_logger("worker")
+
+
+class Stopping:
+    """What was asked of this process, which then has `limit_seconds` to end."""
+
+    def __init__(self, *, limit_seconds: float) -> None:
+        """Listens from now on. Called on the main thread."""
+        self.signal: int | None = None
+        """The first signal that came, if one did."""
+        self._limit_seconds = limit_seconds
+        self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._watch = threading.Thread(target=self._end_in_time, name="stopping", daemon=True)
+        self._watch.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def close(self) -> None:
+        """The process ends in time."""
+        self._news.put("closed")
+        self._watch.join()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler's shape
+        if self.signal is not None:
+            # Asked twice. Like a crash: what is not committed will be read again.
+            os._exit(128 + number)
+        self.signal = number
+        self._news.put("asked")
+
+    def _end_in_time(self) -> None:
+        """The last resort against a client that does not return. What is not committed will be read again."""
+        if self._news.get() == "closed":
+            return
+        try:
+            self._news.get(timeout=self._limit_seconds)
+        except queue.Empty:
+            log.error("did not stop in time, leaving at once", limit=self._limit_seconds)
+            os._exit(1)
