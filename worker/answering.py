@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from enum import Enum
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 import numpy as np
@@ -42,6 +42,8 @@ class Skipped(Enum):
 
 Answer = bytes | RecordError | Skipped
 """An encoded Prediction, or why there is none."""
+
+Failure = TypeVar("Failure", bound=Exception)
 
 log = structlog.get_logger("worker")
 
@@ -148,7 +150,7 @@ class Answerer:
             stage = FeatureError
             return _Row(place, record, event, self._encode(getattr(event, self._field)))
         except RecordError as error:
-            return error
+            return _without_frames(error)
         except Exception as error:  # noqa: BLE001 - told, and answered
             return _unexpected(stage, record, error)
 
@@ -198,7 +200,7 @@ class Answerer:
             try:
                 return self._scorer.score(pad([row.text.ids for row in rows]))
             except ScoringError as error:
-                return error
+                return _without_frames(error)
 
     def _prove_model(self, failure: ScoringError) -> None:
         try:
@@ -264,6 +266,16 @@ def _require_readable(passthrough: msgspec.Raw | msgspec.UnsetType) -> None:
             msgspec.json.decode(passthrough)
         except msgspec.ValidationError as error:
             raise ValidationError(f"passthrough cannot be read back: {error}.") from error
+
+
+def _without_frames(error: Failure) -> Failure:
+    """An error that is kept as a value.
+
+    Its traceback would hold the frames, they the slice and the model, and the slice the error: a circle that lasts
+    until the garbage collector comes by, which may be after a hundred megabytes of models that were swapped.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
 
 
 def _unexpected(stage: type[RecordError], record: Record, error: Exception) -> RecordError:

@@ -1,3 +1,5 @@
+import gc
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.answering import Answer, Answerer
 from worker.bundle import Bundle
-from worker.errors import DecodeError, FeatureError, RecordError, ValidationError
+from worker.errors import DecodeError, FeatureError, RecordError, ScoringError, ValidationError
 from worker.messages import Prediction
 from worker.ports import Record
 from worker.scorer import OnnxScorer
@@ -29,8 +31,8 @@ class FixedClock:
 
 
 @pytest.fixture(scope="module")
-def answer(tiny_bundle: Bundle) -> Callable[[list[bytes | None]], list[Answer]]:
-    answerer = Answerer(
+def make_answerer(tiny_bundle: Bundle) -> Callable[[], Answerer]:
+    return lambda: Answerer(
         tiny_bundle.manifest,
         tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
         OnnxScorer(tiny_bundle),
@@ -42,6 +44,11 @@ def answer(tiny_bundle: Bundle) -> Callable[[list[bytes | None]], list[Answer]]:
         clock=FixedClock(),
         timer=lambda _: nullcontext(),
     )
+
+
+@pytest.fixture(scope="module")
+def answer(make_answerer: Callable[[], Answerer]) -> Callable[[list[bytes | None]], list[Answer]]:
+    answerer = make_answerer()
     return lambda values: answerer.answer(
         [Record("events", 3, offset, 1000 + offset, None, value, []) for offset, value in enumerate(values)]
     )
@@ -167,3 +174,27 @@ def test_any_object_is_answered_or_refused_and_the_answer_is_json(answer: Any, e
         assert msgspec.json.decode(result)["source"]["offset"] == 0
     else:
         assert isinstance(result, RecordError)
+
+
+class Failing:
+    def score(self, token_ids: np.ndarray) -> Any:
+        raise ScoringError("the model failed")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_refusals_hold_nothing_but_their_reason(make_answerer: Callable[[], Answerer], fails: bool) -> None:
+    """Whatever waits for the garbage collector is memory that a swapped model or a slice goes on to take."""
+    answerer = make_answerer()
+    if fails:
+        answerer._scorer = Failing()
+    values = [b'{"text":"the box"}', b"caf\xe9", b"{", None, b'{"text":1}', b'{"text":""}', b'{"text":" "}']
+    gc.collect()
+    gc.disable()
+    try:
+        answers = answerer.answer([Record("events", 0, n, 0, None, value, []) for n, value in enumerate(values)])
+        alive = weakref.ref(answerer)
+        del answerer
+        assert alive() is None
+    finally:
+        gc.enable()
+    assert sum(isinstance(each, RecordError) for each in answers) == len(values) - (not fails)
