@@ -167,6 +167,11 @@ class Bundle(Struct, frozen=True):
     contents: dict[str, bytes]
     """File -> the very bytes that were hashed."""
 
+    def without_graphs(self) -> "Bundle":
+        """What is still needed of it when ONNX Runtime has read the graphs, which are most of its bytes."""
+        graphs = {graph.file for graph in self.manifest.graphs}
+        return msgspec.structs.replace(self, contents={n: c for n, c in self.contents.items() if n not in graphs})
+
     def vocabulary(self, field: TextField) -> list[str]:
         """Tokens of `field` by id."""
         return decode_vocabulary(self.contents[field.vocabulary])

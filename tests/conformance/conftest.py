@@ -129,6 +129,17 @@ def note_waits(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
+def note_figure(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Reports a figure of a case and holds it against a generous limit, if there is a bar."""
+
+    def note(what: str, value: float, *, bar: float | None = None) -> None:
+        request.config.stash[REPORT].add_figure(request.node.name, what, value, bar=bar)
+        assert bar is None or value < BARS * bar, f"{what}: {value}"
+
+    return note
+
+
+@pytest.fixture
 def conclude(request: pytest.FixtureRequest) -> Callable[[Arena], Verdict]:
     """Ends a case: what was promised must have been kept."""
 

@@ -28,6 +28,7 @@ from worker.metrics import Metrics
 from worker.models import deployment as deployments
 from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
+from worker.models.memory import give_back_memory
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Models, Serving
 from worker.ports import Clock
@@ -165,6 +166,7 @@ class Follower:
         # The version before stays for a rollback, whatever else was loaded goes.
         kept = {*deployment.versions(), before.current}
         self._loaded = {version: model for version, model in self._loaded.items() if version in kept}
+        give_back_memory()
         self._remember(deployment)
         self._untaken = None
         if refusal is not None:

@@ -187,6 +187,11 @@ class Ledger(Notebook):
         """The first answer to a record."""
         return self._first.get(record.source)
 
+    def answered_records(self) -> list[tuple[Sent, Answer]]:
+        """Every record that has an answer, with the first of them."""
+        with self._changed:
+            return [(self._sent[source], answer) for source, answer in self._first.items()]
+
     def answer_to(self, identity: Hashable) -> Answer | None:
         """The first answer to the record of that source or id."""
         record = self._named.get(identity)

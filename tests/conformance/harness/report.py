@@ -16,16 +16,31 @@ class Wait(NamedTuple):
     bar_seconds: float
 
 
+class Figure(NamedTuple):
+    """Anything else that was measured."""
+
+    case: str
+    what: str
+    value: float
+    bar: float | None
+    """What is promised on a machine that does nothing else."""
+
+
 class Report:
     """Collects."""
 
     def __init__(self) -> None:
         self._waits: list[Wait] = []
+        self._figures: list[Figure] = []
         self._verdicts: dict[str, Verdict] = {}
 
     def add_waits(self, case: str, what: str, seconds: list[float], *, bar_seconds: float) -> None:
         """Notes the waits of a case; `bar_seconds` is what is promised on a machine that does nothing else."""
         self._waits.append(Wait(case, what, seconds, bar_seconds))
+
+    def add_figure(self, case: str, what: str, value: float, *, bar: float | None) -> None:
+        """Notes a figure of a case."""
+        self._figures.append(Figure(case, what, value, bar))
 
     def add_verdict(self, case: str, verdict: Verdict) -> None:
         """Notes how a case ended."""
@@ -42,6 +57,8 @@ class Report:
             ordered = sorted(seconds)
             median, longest = ordered[len(ordered) // 2], ordered[-1]
             lines.append(f"{f'{case}: {what}':64} {len(ordered):7} {median:6.2f} s {longest:6.2f} s {bar:4.0f} s")
+        for case, what, value, most in self._figures:
+            lines.append(f"{f'{case}: {what}':90} {value:8.2f}" + (f" {most:6.4g}" if most is not None else ""))
         sums = {name: sum(map(len, found)) for name, found in self._findings().items()}
         sent = sum(verdict.sent for verdict in self._verdicts.values())
         found = ", ".join(f"{count} {name}" for name, count in sums.items())
@@ -53,7 +70,11 @@ class Report:
             case: {name: len(found) if isinstance(found, list) else found for name, found in verdict._asdict().items()}
             for case, verdict in self._verdicts.items()
         }
-        content = {"waits": [wait._asdict() for wait in self._waits], "verdicts": verdicts}
+        content = {
+            "waits": [wait._asdict() for wait in self._waits],
+            "figures": [figure._asdict() for figure in self._figures],
+            "verdicts": verdicts,
+        }
         path.write_text(json.dumps(content, indent=2) + "\n")
 
     def _findings(self) -> dict[str, list[list[object]]]:
