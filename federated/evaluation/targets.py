@@ -13,24 +13,23 @@ class Reached(NamedTuple):
 
     round: int
     bytes: int
-    """Down to the cohorts and up again, so far: every client gets the model and sends an update of its size."""
+    """Down to the cohorts and up again, so far."""
     seconds: float
     """Sum of the rounds' seconds so far."""
 
 
-def first_reached(records: Iterable[RoundRecord], metric: str, target: float, *, model_bytes: int) -> Reached | None:
+def first_reached(records: Iterable[RoundRecord], metric: str, target: float) -> Reached | None:
     """Where held-out `metric` first was at least `target`, or None.
 
     Args:
         records: of one run, in order.
         metric: key of `RoundRecord.heldout`.
         target: to reach.
-        model_bytes: size of the weights.
     """
-    sent_bytes, seconds = 0, 0.0
+    sent_bytes, seconds = 0.0, 0.0
     for record in records:
-        sent_bytes += 2 * model_bytes * len(record.clients)
+        sent_bytes += record.train.get("bytes", 0.0)
         seconds += record.seconds
         if record.heldout is not UNSET and record.heldout.get(metric, float("-inf")) >= target:
-            return Reached(record.round, sent_bytes, seconds)
+            return Reached(record.round, int(sent_bytes), seconds)
     return None

@@ -18,7 +18,7 @@ def record(number, accuracy=None):
         seconds=0.5,
         clients=[1, 2, 3],
         examples=30,
-        train={},
+        train={"bytes": 600.0},
         heldout=UNSET if accuracy is None else {"accuracy": accuracy},
     )
 
@@ -28,10 +28,10 @@ RECORDS = [record(1), record(2, 0.6), record(3, 0.8), record(4, 0.7), record(5, 
 
 @pytest.mark.parametrize(("target", "number"), [(0.6, 2), (0.61, 3), (0.8, 3), (0.85, 5)])
 def test_the_first_evaluation_that_is_good_enough(target, number):
-    reached = first_reached(RECORDS, "accuracy", target, model_bytes=100)
-    assert reached == Reached(number, number * 3 * 200, number * 0.5)
+    reached = first_reached(RECORDS, "accuracy", target)
+    assert reached == Reached(number, number * 600, number * 0.5)
 
 
 @pytest.mark.parametrize(("metric", "target"), [("accuracy", 0.91), ("other", 0.1)])
 def test_what_was_never_reached(metric, target):
-    assert first_reached(RECORDS, metric, target, model_bytes=100) is None
+    assert first_reached(RECORDS, metric, target) is None

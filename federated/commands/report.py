@@ -1,0 +1,94 @@
+"""``python -m federated report``: a run as one HTML page, as a table, and by what its targets have cost."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET
+
+from federated.errors import OutputError
+from federated.evaluation.targets import first_reached
+from federated.reporting.history import load_history
+from federated.reporting.page import render
+from federated.reporting.table import to_csv
+from federated.run_directory import RunDirectory
+from worker.files import write_file
+from worker.messages import RoundRecord
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("logs", type=Path, metavar="LOGS", help="directory of the run's logs")
+    parser.add_argument("--run", dest="name", metavar="NAME", help="if the logs hold several (default: the last)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that needs nothing beside itself")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each round")
+    parser.add_argument(
+        "--target",
+        type=target,
+        action="append",
+        default=[],
+        metavar="FIGURE=X",
+        help="say when a held-out figure reached X, and what that took, for example accuracy=0.85",
+    )
+
+
+def target(value: str) -> tuple[str, float]:
+    """A held-out figure and the value to reach."""
+    name, equals, number = value.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{value} is not FIGURE=X")
+    return name, float(number)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Prints what the run did, and writes what was asked for.
+
+    Raises:
+        CheckpointError: the run's own file is damaged.
+        DataError: the records cannot be read.
+        OutputError: a file cannot be written.
+    """
+    records = load_history(arguments.logs, run=arguments.name)
+    facts = _describe(RunDirectory(arguments.logs), records[-1].run)
+    targets = {f"{name} {value:g}": _reach(records, name, value) for name, value in arguments.target}
+    for path, content in (
+        (arguments.csv, lambda: to_csv(records)),
+        (arguments.html, lambda: render(records, facts, targets).encode()),
+    ):
+        if path:
+            _write(path, content())
+    last = records[-1]
+    sys.stdout.write(f"{last.run}: {last.round} of {last.rounds} rounds, {sum(r.seconds for r in records):.1f} s\n")
+    judged = next((record for record in reversed(records) if record.heldout is not UNSET), None)
+    if judged:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in judged.heldout.items())
+        sys.stdout.write(f"held out after round {judged.round}: {figures}\n")
+    for name, cost in targets.items():
+        sys.stdout.write(f"{name}: {cost}\n")
+
+
+def _describe(directory: RunDirectory, run: str) -> dict[str, str]:
+    """What was asked for; nothing, if the directory is that of another run."""
+    if not directory.file.exists() or (file := directory.load()).run != run:
+        return {}
+    config = msgspec.to_builtins(file.config)
+    sections = {name: value for name, value in config.items() if isinstance(value, dict)}
+    facts = {name: str(value) for name, value in config.items() if name not in sections}
+    facts |= {name: ", ".join(f"{key} {value}" for key, value in section.items()) for name, section in sections.items()}
+    return facts | {"environment": ", ".join(f"{name} {value}" for name, value in file.environment.items())}
+
+
+def _reach(records: Sequence[RoundRecord], metric: str, value: float) -> str:
+    reached = first_reached(records, metric, value)
+    if reached is None:
+        return "not reached"
+    return f"{reached.round} rounds, {reached.bytes / 1e6:,.1f} MB, {reached.seconds:.1f} s"
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}. Name another file.") from error

@@ -1,0 +1,133 @@
+"""The directory of a run: what it was asked, what it has read, and how far it is.
+
+::
+
+    LOGS/
+    ├── run.json             `RunFile`: what was asked for, and on which machine
+    ├── store/               the client store that it trains on
+    ├── checkpoint           its state after the last round that was saved, see `federated.checkpoint`
+    ├── clients/             states that stay with clients, see `federated.client_states`
+    ├── rounds.jsonl, tensorboard/
+    └── test_opened.jsonl    each time that the test set was opened
+
+When the model is written, the checkpoint and the clients' states are removed: there is nothing left to resume.
+"""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from federated.checkpoint import digest_config
+from federated.config import Config
+from federated.errors import CheckpointError, OutputError
+from worker.files import write_file
+
+FORMAT = 1
+_LIBRARIES = ("tensorflow", "tensorflow-federated", "numpy")
+
+
+class RunFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a run was asked for."""
+
+    format: int = FORMAT
+    run: str
+    """Name of the run in its records."""
+    config: Config
+    out: str
+    """Where the SavedModel goes; absolute."""
+    figures: str | None = None
+    """Where the figures go, if anywhere; absolute."""
+    environment: dict[str, str]
+    """What decides the last bit of a result: the processor and the versions of the libraries."""
+    finished: bool = False
+
+
+class RunDirectory:
+    """The places in a run's directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path / "run.json"
+        self.store = path / "store"
+        self.checkpoint = path / "checkpoint"
+        self.clients = path / "clients"
+        self.test_openings = path / "test_opened.jsonl"
+
+    def begin(self, file: RunFile, store: Path) -> None:
+        """Makes the directory that of a new run, and moves `store` into it. Records of earlier runs stay.
+
+        Raises:
+            OutputError: there is a run that can be resumed, or the directory cannot be written.
+        """
+        if self.checkpoint.exists() and not self.load().finished:
+            raise OutputError(
+                f"{self.path} holds a run that is not finished. Go on with it: python -m federated resume {self.path}; "
+                f"or remove {self.checkpoint}."
+            )
+        try:
+            self._remove([self.file, self.checkpoint, self.clients, self.store, self.test_openings])
+            self.path.mkdir(parents=True, exist_ok=True)
+            shutil.move(store, self.store)
+            self._write(file)
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}. Change --log-dir.") from error
+
+    def load(self) -> RunFile:
+        """What the run was asked for.
+
+        Raises:
+            CheckpointError: there is no run, or its file is damaged or of another version.
+        """
+        try:
+            return msgspec.json.decode(self.file.read_bytes(), type=RunFile)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} holds no run: run.json: {error.strerror}.") from error
+        except msgspec.DecodeError as error:
+            raise CheckpointError(f"{self.file} is damaged or of another version: {error}.") from error
+
+    def finish(self) -> None:
+        """Says that the model is written, and removes what only a resumed run needs.
+
+        Raises:
+            OutputError: that cannot be written.
+        """
+        try:
+            self._write(msgspec.structs.replace(self.load(), finished=True))
+            self._remove([self.checkpoint, self.clients])
+        except OSError as error:
+            raise OutputError(f"cannot write {self.path}: {error.strerror}. The model is complete.") from error
+
+    def _write(self, file: RunFile) -> None:
+        write_file(self.file, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def digest_run(file: RunFile) -> str:
+    """Tells runs apart whose states must not be mixed up."""
+    return digest_config((file.run, file.config))
+
+
+def describe_environment() -> dict[str, str]:
+    """Processor and libraries."""
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    return {"machine": platform.machine(), "processor": _processor(), "cpus": str(os.cpu_count()), **versions}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
