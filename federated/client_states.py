@@ -38,13 +38,9 @@ class ClientStates:
         """
         self._directory = directory
         self._digest = config_digest
-        self._versions = dict(versions or {})
-        self._pending: dict[int, Leaves] = {}
-
-    @property
-    def versions(self) -> dict[int, int]:
+        self.versions = dict(versions or {})
         """Client -> version, for the run's checkpoint; complete after `flush`."""
-        return dict(self._versions)
+        self._pending: dict[int, Leaves] = {}
 
     def get(self, client: int, default: Leaves) -> Leaves:
         """State of `client`, or `default` if it was never chosen.
@@ -54,8 +50,8 @@ class ClientStates:
         """
         if client in self._pending:
             return self._pending[client]
-        if client in self._versions:
-            return list(load_checkpoint(self._path(client, self._versions[client]), config_digest=self._digest))
+        if client in self.versions:
+            return list(load_checkpoint(self._path(client, self.versions[client]), config_digest=self._digest))
         return default
 
     def update(self, states: Iterable[tuple[int, Leaves]]) -> None:
@@ -76,12 +72,12 @@ class ClientStates:
             raise CheckpointError(f"cannot write {self._directory}: {error.strerror}.") from error
         for client, state in self._pending.items():
             save_checkpoint(self._path(client, number), state, config_digest=self._digest)
-        self._versions.update(dict.fromkeys(self._pending, number))
+        self.versions.update(dict.fromkeys(self._pending, number))
         self._pending.clear()
 
     def discard(self) -> None:
         """Removes the files that no client needs any more; call it when the checkpoint names the present versions."""
-        needed = {self._path(client, version).name for client, version in self._versions.items()}
+        needed = {self._path(client, version).name for client, version in self.versions.items()}
         for path in self._directory.glob("*") if self._directory.is_dir() else ():
             if path.name not in needed:
                 path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from federated.algorithms.schedules import ScheduleName
 from federated.algorithms.server_optimizers import OptimizerName
+from federated.data.availability import AvailabilitySettings
 from federated.data.partition import MAX_CLIENTS, PartitionSettings
 from federated.errors import ConfigError
 
@@ -102,6 +103,9 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     averaged_rounds: PositiveInt = 1
     """The model is the mean of the server's models after this many latest rounds (Polyak and Juditsky, 1992): a single
     one leans towards the labels of its last cohort."""
+    patience: Annotated[int, Meta(ge=0)] = 0
+    """Evaluations without a better accuracy on the validation clients after which training stops, with the best model;
+    0: never."""
     evaluate_every: PositiveInt = 5
     """Rounds between two evaluations on the held-out examples; the last round always evaluates."""
 
@@ -115,6 +119,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    availability: AvailabilitySettings = AvailabilitySettings()
 
 
 def list_presets() -> list[str]:
@@ -188,6 +193,11 @@ def _convert(preset: str, content: Mapping[str, Any], origin: str) -> Config:
     if "preset" in content:
         raise ConfigError(f"{origin}: a preset is not a key of a preset. Name it with --preset.")
     try:
-        return msgspec.convert({**content, "preset": preset}, Config)
+        config = msgspec.convert({**content, "preset": preset}, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {error}. The keys are described in federated/config.py.") from error
+    if config.training.patience and not config.data.validation_clients:
+        raise ConfigError(
+            f"{origin}: training.patience needs clients to choose by. Set data.validation_clients, e.g. to 0.1."
+        )
+    return config

@@ -4,87 +4,144 @@ Everything random in it is drawn from a generator that is keyed by (seed, round)
 not the process ran rounds 1 to 6, and the next cohort can be drawn and packed while this one trains.
 """
 
+import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from numpy.typing import ArrayLike
 
 from federated.algorithms.definition import Leaves
-from federated.config import Config
+from federated.config import Config, TrainingConfig
+from federated.data.availability import answers, available
 from federated.data.clients import ClientDataset
 from federated.engines.cohort import Cohort
-from federated.errors import DivergenceError
+from federated.errors import DataError, DivergenceError
+from federated.run_state import RunState
 from federated.server import Server
 from worker.messages import RoundRecord
 
 Item = TypeVar("Item")
 
 
+class Outcome(NamedTuple):
+    """What the rounds have led to."""
+
+    weights: Leaves
+    """The model: that of the latest rounds, or the best one where training stops early."""
+    metrics: dict[str, float]
+    """Its held-out figures."""
+    rounds: int
+    """How many there were."""
+
+
 def run_rounds(
     server: Server,
     clients: Sequence[ClientDataset],
     config: Config,
+    state: RunState,
     *,
     run: str,
     evaluate: Callable[[Leaves], dict[str, float]],
     reports: Sequence[Callable[[RoundRecord], None]],
-) -> dict[str, float]:
-    """Runs all rounds of `config`.
+    save: Callable[..., None],
+) -> Outcome:
+    """Runs the rounds of `config` that `state` has not seen.
 
     Args:
         server: holds the model.
         clients: the federation; `RoundRecord.clients` are indices into it.
         config: how many rounds, clients a round and local epochs; the seed, see the module.
+        state: how far the run is; advanced with it.
         run: name of the run in the records.
         evaluate: weights -> held-out metrics; raises FloatingPointError if the weights give none.
         reports: get each round's record as soon as the round is over.
-
-    Returns:
-        Held-out metrics after the last round.
+        save: called after each round, with ``last=True`` after the last; may save `server` and `state`.
 
     Raises:
+        DataError: nobody was there, or answered, in a round.
         DivergenceError: a round's numbers are not finite. It is not reported.
     """
-    training = config.training
-    latest: deque[Leaves] = deque(maxlen=training.averaged_rounds)
-    cohorts = (draw_round(clients, config, number) for number in range(1, training.rounds + 1))
+    numbers = range(state.number + 1, config.training.rounds + 1)
+    cohorts = (draw_round(clients, config, number) for number in numbers)
     started = time.monotonic()
-    for cohort, packed in prefetch((cohort, server.pack(cohort)) for cohort in cohorts):
-        judged = cohort.number % training.evaluate_every == 0 or cohort.number == training.rounds
-        try:
-            train = server.run_round(cohort, packed)
-            latest.append(server.weights)
-            _require_finite("the loss", train["loss"])
-            _require_finite("a weight of the model", *latest[-1])
-            heldout = evaluate(average(latest)) if judged else UNSET
-        except FloatingPointError as error:
-            raise _diverged(config, cohort.number, str(error)) from error
-        record = RoundRecord(
-            run=run,
-            round=cohort.number,
-            rounds=training.rounds,
-            timestamp_ms=time.time_ns() // 1_000_000,
-            seconds=time.monotonic() - started,
-            clients=cohort.clients,
-            examples=sum(len(clients[client].label) for client in cohort.clients),
-            train=train,
-            heldout=heldout,
-        )
-        for report in reports:
-            report(record)
-        started = time.monotonic()
-    return heldout
+    with contextlib.closing(prefetch((cohort, server.pack(cohort)) for cohort in cohorts)) as rounds:
+        for cohort, packed in () if state.stopped else rounds:
+            try:
+                train, heldout = _run_round(
+                    server, cohort, packed, training=config.training, state=state, evaluate=evaluate
+                )
+            except FloatingPointError as error:
+                raise _diverged(config, cohort.number, str(error)) from error
+            record = RoundRecord(
+                run=run,
+                round=cohort.number,
+                rounds=config.training.rounds,
+                timestamp_ms=time.time_ns() // 1_000_000,
+                seconds=time.monotonic() - started,
+                clients=cohort.clients,
+                examples=sum(len(data.label) for data in cohort.data) // config.training.local_epochs,
+                train=train,
+                heldout=heldout,
+            )
+            for report in reports:
+                report(record)
+            state.number = cohort.number
+            save(last=state.stopped or cohort.number == config.training.rounds)
+            started = time.monotonic()
+            if state.stopped:
+                break
+    if state.stop:
+        return Outcome(state.stop.weights, state.stop.metrics, state.number)
+    return Outcome(average(state.latest), state.heldout, state.number)
+
+
+def _run_round(
+    server: Server,
+    cohort: Cohort,
+    packed: object,
+    *,
+    training: TrainingConfig,
+    state: RunState,
+    evaluate: Callable[[Leaves], dict[str, float]],
+) -> tuple[dict[str, float], dict[str, float] | UnsetType]:
+    """Trains a cohort and, if it is time, judges the model; returns both figures."""
+    train = server.run_round(cohort, packed)
+    model = server.weights
+    state.latest.append(model)
+    _require_finite("the loss", train["loss"])
+    _require_finite("a weight of the model", *model)
+    # Down to each client, and an update of the same size back.
+    train["bytes"] = 2.0 * len(cohort.clients) * sum(leaf.nbytes for leaf in model)
+    if cohort.number % training.evaluate_every and cohort.number != training.rounds:
+        return train, UNSET
+    mean = average(state.latest)
+    state.heldout = evaluate(mean)
+    if state.stop:
+        state.stop.observe(state.heldout, mean)
+    return train, state.heldout
 
 
 def draw_round(clients: Sequence[ClientDataset], config: Config, number: int) -> Cohort:
-    """Draws who takes part in a round, and in which order each of them reads its examples."""
+    """Draws who takes part in a round, and in which order each of them reads its examples.
+
+    Raises:
+        DataError: nobody is there, or nobody who was chosen answers.
+    """
     random = np.random.default_rng([config.seed, number])
-    chosen = draw_cohort(len(clients), config.training.clients_per_round, random)
+    key = {"key": config.seed, "number": number, "clients": len(clients)}
+    there = np.flatnonzero(available(config.availability, **key))
+    chosen = there[draw_cohort(len(there), config.training.clients_per_round, random)]
+    # Who will not answer in time need not train: nobody would see the difference.
+    chosen = chosen[answers(config.availability, **key)[chosen]].tolist()
+    if not chosen:
+        raise DataError(
+            f"round {number} has no clients: of {len(clients)}, {len(there)} were there, and none of the chosen "
+            "answered. Raise availability.available or training.clients_per_round, or lower availability.dropout."
+        )
     data = [draw_local_data(clients[client], config.training.local_epochs, random) for client in chosen]
     return Cohort(config.seed, number, chosen, data)
 

@@ -25,10 +25,12 @@ from msgspec import Struct
 
 from federated.checkpoint import digest_config
 from federated.config import Config
+from federated.data.store import ClientStore
 from federated.errors import CheckpointError, OutputError
 from worker.files import write_file
 
 FORMAT = 1
+CHECKPOINT, CLIENTS = "checkpoint", "clients"
 _LIBRARIES = ("tensorflow", "tensorflow-federated", "numpy")
 
 
@@ -55,25 +57,32 @@ class RunDirectory:
         self.path = path
         self.file = path / "run.json"
         self.store = path / "store"
-        self.checkpoint = path / "checkpoint"
-        self.clients = path / "clients"
+        self.checkpoint = path / CHECKPOINT
+        self.clients = path / CLIENTS
         self.test_openings = path / "test_opened.jsonl"
 
-    def begin(self, file: RunFile, store: Path) -> None:
-        """Makes the directory that of a new run, and moves `store` into it. Records of earlier runs stay.
+    def require_free(self) -> None:
+        """Looks whether a new run may begin here, before anything is prepared for it.
 
         Raises:
-            OutputError: there is a run that can be resumed, or the directory cannot be written.
+            OutputError: there is a run that can be resumed.
         """
         if self.checkpoint.exists() and not self.load().finished:
             raise OutputError(
                 f"{self.path} holds a run that is not finished. Go on with it: python -m federated resume {self.path}; "
                 f"or remove {self.checkpoint}."
             )
+
+    def begin(self, file: RunFile, store: ClientStore) -> None:
+        """Makes the directory that of a new run, and moves `store` into it. Records of earlier runs stay.
+
+        Raises:
+            OutputError: the directory cannot be written.
+        """
         try:
             self._remove([self.file, self.checkpoint, self.clients, self.store, self.test_openings])
             self.path.mkdir(parents=True, exist_ok=True)
-            shutil.move(store, self.store)
+            store.move(self.store)
             self._write(file)
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}. Change --log-dir.") from error
@@ -99,9 +108,13 @@ class RunDirectory:
         """
         try:
             self._write(msgspec.structs.replace(self.load(), finished=True))
-            self._remove([self.checkpoint, self.clients])
+            self.forget_state()
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}. The model is complete.") from error
+
+    def forget_state(self) -> None:
+        """Removes what only a resumed run needs."""
+        self._remove([self.checkpoint, self.clients])
 
     def _write(self, file: RunFile) -> None:
         write_file(self.file, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")

@@ -1,8 +1,11 @@
 """The server: what outlives a round, and the two steps around the clients' part of one."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from federated.algorithms.definition import WEIGHTS, Aggregation, Algorithm, CohortResult, Leaves, State
+from federated.client_states import ClientStates
 from federated.engines.cohort import Cohort, Engine
 
 
@@ -25,8 +28,22 @@ class Server:
         self._engine = engine
         self._untouched = algorithm.init_client(initial)
         self.state: State = algorithm.init(initial)
-        self.client_states: dict[int, Leaves] = {}
+        self.client_states: dict[int, Leaves] | ClientStates = {}
         """Of the clients that were chosen before, by their index."""
+
+    @property
+    def untouched(self) -> Leaves:
+        """State of a client that was never chosen."""
+        return self._untouched
+
+    def snapshot(self) -> dict[str, State]:
+        """What a later process needs to go on, beside the clients' states."""
+        return {"algorithm": self.state, "aggregation": self._aggregation.state()}
+
+    def restore(self, snapshot: Mapping[str, State]) -> None:
+        """Goes on where `snapshot` was taken."""
+        self.state = snapshot["algorithm"]
+        self._aggregation.restore(snapshot["aggregation"])
 
     @property
     def weights(self) -> Leaves:

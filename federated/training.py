@@ -6,27 +6,31 @@ This module and what only it imports load TensorFlow.
 import contextlib
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from federated.algorithms.definition import Leaves
 from federated.algorithms.fed_avg import build_fed_avg
 from federated.algorithms.mean import WeightedMean
+from federated.client_states import require_room
 from federated.config import Config
-from federated.data.clients import ClientDataset, Federation
+from federated.data.clients import Federation
 from federated.engines.cohort import plan_shapes
 from federated.engines.opening import open_engine
-from federated.evaluation import score
+from federated.evaluation.judge import Judge
 from federated.models.block import Model, build_model
 from federated.models.classifier import Classifier, build_classifier
 from federated.progress import show_progress
 from federated.records import open_records
 from federated.rounds import run_rounds
+from federated.run_directory import RunDirectory, RunFile, digest_run
+from federated.run_state import Keeper, RunState
 from federated.saved_model import write_saved_model
 from federated.server import Server
 from worker.bundle import AttentionAxes, ModelCard, TextField, Training
@@ -52,50 +56,65 @@ class RunResult(Struct, frozen=True):
     out: str
 
 
-def train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -> RunResult:
-    """Trains as `config` says and writes the SavedModel to `out`.
+def train(directory: RunDirectory, file: RunFile, federation: Federation) -> RunResult:
+    """Trains a run to its end, from its last checkpoint if there is one, and writes the SavedModel.
 
     Raises:
+        CheckpointError: the run's state cannot be saved, or cannot be used.
+        DataError: nobody took part in a round.
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
-        OutputError: `out` exists already, or cannot be written.
+        OutputError: the model exists already, or cannot be written; or the clients' states would not fit on the disk.
     """
     started = time.monotonic()
+    config, out = file.config, Path(file.out)
     sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
     classifier = build_classifier(config.model, **sizes)
+    judge, state = Judge(federation), RunState(config.training)
 
     def evaluate(weights: Leaves) -> dict[str, float]:
         classifier.set_weights(weights)
-        return score(federation.heldout.label, predict(classifier, federation.heldout), federation.labels)
+        return judge(partial(predict, classifier))
 
     model = build_model(config.model, **sizes)
     with (
         show_progress(config.training.rounds) as show,
-        open_records(log_dir) as write,
+        open_records(directory.path) as write,
         open_server(config, federation, model) as server,
     ):
-        # The last round always evaluates, so that the classifier is left with the final weights.
-        metrics = run_rounds(
+        require_room(directory.clients, server.untouched, clients=len(federation.clients))
+        keeper = Keeper(directory.path, server, state, config_digest=digest_run(file))
+        keeper.restore()
+        outcome = run_rounds(
             server,
             federation.clients,
             config,
-            run=f"{out.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+            state,
+            run=file.run,
             evaluate=evaluate,
             reports=[write, show],
+            save=keeper.save,
         )
+    classifier.set_weights(outcome.weights)
     seconds = time.monotonic() - started
     training = Training(
         preset=config.preset,
         engine=config.training.engine,
-        rounds=config.training.rounds,
+        rounds=outcome.rounds,
         clients=len(federation.clients),
         seed=config.seed,
         seconds=round(seconds, 3),
-        metrics=metrics,
+        metrics=outcome.metrics,
         library_versions={name: metadata.version(name) for name in _LIBRARIES[config.training.engine]},
     )
     card = _describe(config, federation, training)
     write_saved_model(out, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
+    directory.finish()
+    return _summarize(training, out)
+
+
+def _summarize(training: Training, out: Path) -> RunResult:
+    metrics = training.metrics
     return RunResult(
         engine=training.engine,
         rounds=training.rounds,
@@ -118,7 +137,7 @@ def open_server(config: Config, federation: Federation, model: Model) -> Iterato
     training = config.training
     algorithm, aggregation = build_fed_avg(model.apply, training), WeightedMean()
     shapes = plan_shapes(
-        [len(client.label) for client in federation.clients],
+        federation.clients.sizes.tolist(),
         epochs=training.local_epochs,
         batch_size=training.batch_size,
         max_tokens=federation.max_tokens,
@@ -129,17 +148,10 @@ def open_server(config: Config, federation: Federation, model: Model) -> Iterato
         yield Server(algorithm, aggregation, engine, initial=initial)
 
 
-def predict(classifier: Classifier, data: ClientDataset) -> np.ndarray:
-    """Class of each example, `[N]`.
-
-    Raises:
-        FloatingPointError: an answer is not a number, though the weights may be.
-    """
-    batches = np.array_split(data.token_ids, -(-len(data.token_ids) // EVALUATION_BATCH))
-    probabilities = np.concatenate([classifier.serving(tf.constant(batch))["probabilities"] for batch in batches])
-    if not np.isfinite(probabilities).all():
-        raise FloatingPointError("an answer to a held-out example is not finite")
-    return probabilities.argmax(axis=-1)
+def predict(classifier: Classifier, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Token ids `[N, T]` -> probabilities `[N, C]`."""
+    batches = np.array_split(token_ids, -(-len(token_ids) // EVALUATION_BATCH))
+    return np.concatenate([classifier.serving(tf.constant(batch))["probabilities"] for batch in batches])
 
 
 def _describe(config: Config, federation: Federation, training: Training) -> ModelCard:

@@ -106,6 +106,12 @@ class Aggregation(Protocol):
             that are added up over the clients.
         """
 
+    def state(self) -> State:
+        """What a later process needs to go on."""
+
+    def restore(self, state: State) -> None:
+        """Goes on where `state` was read."""
+
     def server(self, result: "CohortResult", number: int) -> Leaves:
         """The aggregated update: the mean, for example."""
 

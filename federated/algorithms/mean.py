@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from federated.algorithms.definition import CohortResult, Leaves, Tensors
+from federated.algorithms.definition import CohortResult, Leaves, State, Tensors
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,6 +33,13 @@ class WeightedMean:
     ) -> tuple[Tensors, "tf.Tensor", Mapping[str, "tf.Tensor"]]:
         """Multiplies by the weight."""
         return [leaf * weight for leaf in update], weight, {}
+
+    def state(self) -> State:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Nothing."""
 
     def server(self, result: CohortResult, number: int) -> Leaves:  # noqa: ARG002
         """Divides by the sum of the weights."""

@@ -1,27 +1,21 @@
 """``python -m federated train``: from examples to a SavedModel."""
 
 import argparse
-import sys
-import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from federated.commands.arguments import count
 from federated.commands.federation import federate, load_examples
+from federated.commands.running import run_training
 from federated.commands.source import add_source_arguments
-from federated.config import Config, list_presets, load_config, parse_overrides
-from federated.data.clients import Federation
+from federated.config import list_presets, load_config, parse_overrides
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
-from federated.errors import ConfigError, OutputError
+from federated.errors import ConfigError
 from federated.outputs import check_outputs
-from worker.files import write_file
-
-if TYPE_CHECKING:
-    from federated.training import RunResult
+from federated.run_directory import RunDirectory, RunFile, describe_environment
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,42 +44,23 @@ def run(arguments: argparse.Namespace) -> None:
     config = load_config(arguments.preset, _overrides(arguments))
     log_dir = arguments.log_dir or Path(f"{arguments.out}-logs")
     check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json, data=arguments.data)
-    with TemporaryDirectory(prefix="limelight-store-") as scratch:
+    directory = RunDirectory(log_dir)
+    directory.require_free()
+    # Beside the place that it will have, so that it can take it by a rename.
+    place = next(path for path in log_dir.absolute().parents if path.is_dir())
+    with TemporaryDirectory(dir=place, prefix=f".{log_dir.name}.") as scratch:
         write_store(Path(scratch) / "store", load_examples(arguments, config))
-        federation = federate(config, ClientStore(Path(scratch) / "store"))
-        print(
-            f"{len(federation.clients)} clients with {federation.clients.sizes.sum():,} examples, "
-            f"{len(federation.heldout.label):,} held out; "
-            f"{len(federation.labels)} labels, {len(federation.vocabulary):,} tokens",
-            file=sys.stderr,
+        store = ClientStore(Path(scratch) / "store")
+        federation = federate(config, store)
+        file = RunFile(
+            run=f"{arguments.out.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}",
+            config=config,
+            out=str(arguments.out.absolute()),
+            figures=str(arguments.json.absolute()) if arguments.json else None,
+            environment=describe_environment(),
         )
-        try:
-            result = _train(config, federation, out=arguments.out, log_dir=log_dir)
-        except (KeyboardInterrupt, SystemExit):
-            print("interrupted: no model was written", file=sys.stderr)
-            raise
-    if arguments.json:
-        _write_figures(arguments.json, result)
-    print(
-        f"{result.out}: {result.rounds} rounds, {result.clients} clients, {result.seconds:.0f} s, held-out accuracy "
-        f"{result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
-    )
-
-
-def _train(config: Config, federation: Federation, *, out: Path, log_dir: Path) -> "RunResult":
-    # One of TensorFlow Federated's dependencies says so at every import.
-    warnings.filterwarnings("ignore", "pkg_resources is deprecated")
-    # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
-    from federated.training import train  # noqa: PLC0415
-
-    return train(config, federation, out=out, log_dir=log_dir)
-
-
-def _write_figures(path: Path, result: "RunResult") -> None:
-    try:
-        write_file(path, msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. The model is complete: {result.out}.") from error
+        directory.begin(file, store)
+    run_training(directory, file, federation)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ what) are made in rows, so that they do not depend on how the store is laid out.
 which of them a model knows is decided afterwards, from its training clients alone (`federated.data.encoding`).
 """
 
+import shutil
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,15 @@ class ClientStore:
         with (self.path / "texts.bin").open("rb") as file:
             file.seek(start)
             return file.read(end - start).decode("utf-8", "surrogatepass")
+
+    def move(self, path: Path) -> None:
+        """Takes the store to `path`, where nothing is yet; what is mapped stays so.
+
+        Raises:
+            OSError: it cannot go there.
+        """
+        shutil.move(self.path, path)
+        self.path = path
 
     def _map(self, name: str) -> NDArray[Any]:
         try:

@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+LEAST_PROBABILITY = 1e-7
+"""A single confident mistake would make the loss infinite."""
+
 
 def score(truth: NDArray[np.integer], predicted: NDArray[np.integer], labels: Sequence[str]) -> dict[str, float]:
     """Scores predictions.
@@ -33,3 +36,14 @@ def score(truth: NDArray[np.integer], predicted: NDArray[np.integer], labels: Se
         "macro_recall": float(recall[appears].mean()),
         **{f"recall.{label}": float(recall[i]) for i, label in enumerate(labels) if support[i]},
     }
+
+
+def cross_entropy(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> float:
+    """Mean of -log of the true class's probability, which counts as at least 1e-7, as in Keras.
+
+    Args:
+        truth: class of each example, `[N]`.
+        probabilities: `[N, C]`.
+    """
+    given = np.take_along_axis(probabilities, truth[:, np.newaxis], axis=1)
+    return float(-np.log(np.maximum(given, LEAST_PROBABILITY)).mean())

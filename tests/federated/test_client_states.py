@@ -41,7 +41,7 @@ def test_what_was_flushed_comes_back_in_another_process(states, tmp_path):
 def test_a_crash_after_the_files_and_before_the_checkpoint_leaves_the_states_of_before(states, tmp_path):
     states.update([(3, leaves(1))])
     states.flush(1)
-    checkpoint = states.versions
+    checkpoint = dict(states.versions)
     states.update([(3, leaves(9)), (4, leaves(9))])
     states.flush(2)
     again = reopen(tmp_path, checkpoint)

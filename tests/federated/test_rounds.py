@@ -1,4 +1,5 @@
 import time
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -7,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated.config import Config, TrainingConfig
+from federated.data.availability import AvailabilitySettings, answers, available
 from federated.data.clients import ClientDataset
-from federated.errors import DivergenceError
+from federated.errors import DataError, DivergenceError
 from federated.rounds import draw_cohort, draw_local_data, prefetch, run_rounds
+from federated.run_state import RunState
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.fast
@@ -41,43 +44,58 @@ class LabelSum:
     def weights(self):
         return [np.array([self.total], np.float32)]
 
+    def snapshot(self):
+        return {"total": self.total}
+
+    def restore(self, snapshot):
+        self.total = snapshot["total"]
+
 
 CLIENTS = [client(100 * number, number + 1) for number in range(8)]
 
 
-def run(config: TrainingConfig, *, seed: int = 1) -> tuple[LabelSum, list[RoundRecord], dict[str, float]]:
-    server, records = LabelSum(), []
-    heldout = run_rounds(
-        server,
-        CLIENTS,
-        Config(preset="test", seed=seed, training=config),
-        run="test",
-        evaluate=lambda weights: {"accuracy": float(weights[0][0])},
-        reports=[records.append],
-    )
-    return server, records, heldout
+class Result(NamedTuple):
+    server: LabelSum
+    records: list[RoundRecord]
+    heldout: dict[str, float]
+    saved: list[bool]
+
+
+def run(training: TrainingConfig, *, seed: int = 1, server=None, **options) -> Result:
+    """Runs all rounds; of `evaluate` it is taken that it may say how well validation clients are served."""
+    server, records, saved = server or LabelSum(), [], []
+    defaults = {
+        "run": "test",
+        "evaluate": lambda weights: {"accuracy": float(weights[0][0])},
+        "reports": [records.append],
+        "save": lambda *, last: saved.append(last),
+    }
+    availability = options.pop("availability", AvailabilitySettings())
+    config = Config(preset="test", seed=seed, training=training, availability=availability)
+    outcome = run_rounds(server, CLIENTS, config, RunState(training), **(defaults | options))
+    return Result(server, records, outcome.metrics, saved)
 
 
 def test_each_round_is_recorded_with_what_it_did():
-    server, records, _ = run(TrainingConfig(rounds=4, clients_per_round=3))
+    server, records, *_ = run(TrainingConfig(rounds=4, clients_per_round=3))
     assert [(record.run, record.round, record.rounds) for record in records] == [("test", n, 4) for n in (1, 2, 3, 4)]
     for record, cohort in zip(records, server.cohorts, strict=True):
         assert len(set(record.clients)) == 3
         assert [sorted(labels) for labels in cohort] == [CLIENTS[index].label.tolist() for index in record.clients]
         assert record.examples == sum(map(len, cohort))
-        assert record.train == {"loss": 1.0, "accuracy": 0.5}
+        assert record.train == {"loss": 1.0, "accuracy": 0.5, "bytes": 3 * 2 * 4}
         assert msgspec.json.decode(msgspec.json.encode(record), type=RoundRecord) == record
 
 
 def test_evaluates_every_k_rounds_and_always_the_last_weights():
-    server, records, heldout = run(TrainingConfig(rounds=5, clients_per_round=2, evaluate_every=2))
+    server, records, heldout, _ = run(TrainingConfig(rounds=5, clients_per_round=2, evaluate_every=2))
     assert [record.round for record in records if record.heldout is not msgspec.UNSET] == [2, 4, 5]
     assert heldout == records[-1].heldout == {"accuracy": float(server.total)}
 
 
 def test_the_model_is_the_mean_of_the_latest_rounds():
     single = [run(TrainingConfig(rounds=rounds, clients_per_round=2))[0].total for rounds in (1, 2, 3, 4)]
-    _, records, heldout = run(TrainingConfig(rounds=4, clients_per_round=2, averaged_rounds=3, evaluate_every=2))
+    _, records, heldout, _ = run(TrainingConfig(rounds=4, clients_per_round=2, averaged_rounds=3, evaluate_every=2))
     assert heldout["accuracy"] == pytest.approx(np.mean(single[1:]))
     assert records[1].heldout["accuracy"] == pytest.approx(np.mean(single[:2])), "as many as there are"
 
@@ -89,13 +107,13 @@ def test_the_same_seed_draws_the_same_and_another_seed_does_not():
 
 
 def test_a_round_draws_the_same_however_many_rounds_follow():
-    short, _, _ = run(TrainingConfig(rounds=2, clients_per_round=3))
-    long, _, _ = run(TrainingConfig(rounds=5, clients_per_round=3))
+    short, *_ = run(TrainingConfig(rounds=2, clients_per_round=3))
+    long, *_ = run(TrainingConfig(rounds=5, clients_per_round=3))
     assert long.cohorts[:2] == short.cohorts
 
 
 def test_every_client_gets_its_turn():
-    _, records, _ = run(TrainingConfig(rounds=40, clients_per_round=2))
+    _, records, *_ = run(TrainingConfig(rounds=40, clients_per_round=2))
     assert {index for record in records for index in record.clients} == set(range(len(CLIENTS)))
 
 
@@ -132,7 +150,16 @@ def test_what_diverges_ends_the_run_in_that_round_with_the_remedy(server, evalua
     config = Config(preset="fast", training=TrainingConfig(rounds=9, client_learning_rate=1e6, evaluate_every=2))
     records = []
     with pytest.raises(DivergenceError) as caught:
-        run_rounds(server, CLIENTS, config, run="test", evaluate=evaluate, reports=[records.append])
+        run_rounds(
+            server,
+            CLIENTS,
+            config,
+            RunState(config.training),
+            run="test",
+            evaluate=evaluate,
+            reports=[records.append],
+            save=lambda *, last: None,
+        )
     assert str(caught.value) == (
         f"training diverged in round 2 of 9: {what}. No model was written. Lower training.client_learning_rate (1e+06) "
         "or training.server_learning_rate (0.003) of preset fast with --set."
@@ -172,3 +199,45 @@ def test_what_fails_while_packing_reaches_the_caller():
 
     with pytest.raises(MemoryError):
         list(prefetch(fail()))
+
+
+def test_every_round_may_be_saved_and_the_last_has_to_be():
+    assert run(TrainingConfig(rounds=4, clients_per_round=2)).saved == [False, False, False, True]
+
+
+def test_only_clients_that_are_there_and_answer_take_part():
+    settings = AvailabilitySettings(available=0.7, dropout=0.2)
+    _, records, *_ = run(TrainingConfig(rounds=20, clients_per_round=8), availability=settings)
+    for record in records:
+        key = {"key": 1, "number": record.round, "clients": 8}
+        expected = available(settings, **key) & answers(settings, **key)
+        assert record.clients == np.flatnonzero(expected).tolist()
+    assert len({tuple(record.clients) for record in records}) > 8
+
+
+def test_a_round_without_clients_is_one_clear_error():
+    settings = AvailabilitySettings(available=0.01)
+    with pytest.raises(DataError, match=r"round 1 has no clients: of 8, 0 were there, .* Raise availability.available"):
+        run(TrainingConfig(rounds=30), availability=settings)
+
+
+class Peak(LabelSum):
+    """Serves new clients best after round 4."""
+
+    def judge(self, weights):
+        return {"accuracy": float(weights[0][0]), "validation_accuracy": -abs(len(self.cohorts) - 4.0)}
+
+
+def test_training_stops_when_new_clients_are_no_better_served_and_keeps_the_best_model():
+    server = Peak()
+    training = TrainingConfig(rounds=50, clients_per_round=2, evaluate_every=1, patience=3)
+    result = run(training, server=server, evaluate=server.judge)
+    assert len(result.records) == 4 + 3
+    assert result.heldout == result.records[3].heldout
+    assert result.saved == [*[False] * 6, True]
+
+
+def test_patience_counts_evaluations_not_rounds():
+    server = Peak()
+    training = TrainingConfig(rounds=50, clients_per_round=2, evaluate_every=4, patience=2)
+    assert len(run(training, server=server, evaluate=server.judge).records) == 12

@@ -1,0 +1,101 @@
+"""A real training that is killed with SIGKILL, and then resumed, ends bit for bit as one that was not."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from federated.reporting.history import load_history
+from worker.messages import RoundRecord
+
+pytestmark = pytest.mark.train
+
+DEADLINE_SECONDS = 240
+ROUNDS = 60
+SETTINGS = {
+    "training.averaged_rounds": 5,
+    "training.evaluate_every": 2,
+    "training.patience": 30,
+    "data.validation_clients": 0.3,
+}
+
+
+def program(*words: object, checkpoint_seconds: float | None) -> list[str]:
+    """The command line; how often it saves can be changed, which is no option of the program."""
+    if checkpoint_seconds is None:
+        return [sys.executable, "-m", "federated", *map(str, words)]
+    script = (
+        "import sys, federated.run_state; from federated.__main__ import main;"
+        f"federated.run_state.CHECKPOINT_SECONDS = {checkpoint_seconds}; sys.exit(main(sys.argv[1:]))"
+    )
+    return [sys.executable, "-c", script, *map(str, words)]
+
+
+@pytest.fixture(scope="module")
+def options(train_command):
+    """Of a small training."""
+    settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    words = train_command("--preset", "demo", "--rounds", ROUNDS, "--seed", 7, *settings)
+    return words[words.index("train") :]
+
+
+def weights(model: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (model / "variables").iterdir() if "data" in path.name}
+
+
+def figures(logs: Path) -> list[tuple[object, ...]]:
+    return [(record.round, record.clients, record.train, record.heldout) for record in load_history(logs)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, options):
+    directory = tmp_path_factory.mktemp("whole")
+    command = program(*options, "--out", directory / "model", checkpoint_seconds=None)
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
+    return directory / "model"
+
+
+@pytest.mark.parametrize(("killed_after", "checkpoint_seconds"), [(2, None), (9, 0)])
+def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(
+    tmp_path, whole, options, killed_after, checkpoint_seconds
+):
+    model, logs = tmp_path / "model", tmp_path / "model-logs"
+    records = logs / "rounds.jsonl"
+    command = program(*options, "--out", model, checkpoint_seconds=checkpoint_seconds)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as trainer:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not records.exists() or records.read_bytes().count(b"\n") < killed_after:
+            assert trainer.poll() is None, trainer.stderr.read()
+            assert time.monotonic() < deadline, "no rounds"
+            time.sleep(0.001)
+        trainer.kill()
+    done = msgspec.json.Decoder(RoundRecord).decode_lines(records.read_bytes().rpartition(b"\n")[0])
+    assert killed_after <= done[-1].round < ROUNDS, "it was not killed in the middle"
+    assert not model.exists()
+    assert (logs / "checkpoint").stat().st_mode & 0o077 == 0
+
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert refused.returncode == 1
+    assert f"holds a run that is not finished. Go on with it: python -m federated resume {logs}" in refused.stderr
+
+    again = program("resume", logs, checkpoint_seconds=checkpoint_seconds)
+    resumed = subprocess.run(again, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert weights(model) == weights(whole)
+    assert figures(logs) == figures(Path(f"{whole}-logs"))
+    assert not (logs / "checkpoint").exists()
+
+    finished = subprocess.run(again, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert "holds a run that is finished" in finished.stderr
+
+
+def test_another_seed_ends_otherwise(whole, options, tmp_path):
+    """Otherwise the test above could not fail."""
+    other = ["8" if word == "7" else word for word in options]
+    command = program(*other, "--out", tmp_path / "model", checkpoint_seconds=None)
+    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
+    assert weights(tmp_path / "model") != weights(whole)
