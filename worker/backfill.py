@@ -2,6 +2,8 @@
 
 The group of a backfill is named after its output topic, so it disturbs nobody, several workers can share it, and one
 that died goes on where its last transaction ended. Where it begins is committed for that group before anybody joins.
+What was asked for is kept beside it, as the note of a group that nobody ever joins: who asks for another beginning
+means another backfill, and its answers would lie among those of the first.
 """
 
 from contextlib import closing
@@ -12,6 +14,7 @@ from worker.beginning import Begin
 from worker.errors import SettingsError
 from worker.ports import Offsets
 from worker.settings import Settings
+from worker.transport.kafka_python.admin import KafkaAdmin
 from worker.transport.kafka_python.beginnings import begin_group
 from worker.transport.kafka_python.properties import client_properties
 from worker.transport.kafka_python.reader import KafkaReader
@@ -19,34 +22,64 @@ from worker.transport.kafka_python.reader import KafkaReader
 log = structlog.get_logger("worker")
 
 
-def backfill_settings(settings: Settings, *, output_topic: str) -> Settings:
-    """The settings of a backfill: another group, another output topic, and no status beside that of the others.
+def backfill_settings(settings: Settings, *, output_topic: str, dead_letter_topic: str | None) -> Settings:
+    """The settings of a backfill: another group, other topics, and no status beside that of the others.
+
+    Args:
+        settings: of the live workers.
+        output_topic: takes the answers.
+        dead_letter_topic: takes what is refused; by default a topic named after the output topic.
 
     Raises:
-        SettingsError: the output topic is one that the live workers use.
+        SettingsError: a topic is one that the live workers use, or both are the same.
     """
-    if output_topic in (settings.input_topic, settings.output_topic, settings.dead_letter_topic, settings.status_topic):
+    letters = dead_letter_topic or f"{output_topic}.dlq"
+    live = (settings.input_topic, settings.output_topic, settings.dead_letter_topic, settings.status_topic)
+    if output_topic in live or letters in (*live[:2], live[3], output_topic):
         raise SettingsError(
-            f"--output-topic {output_topic} is a topic of the live workers. Give the backfill one of its own, made by: "
-            f"LIMELIGHT_OUTPUT_TOPIC={output_topic} python -m worker topics create"
+            f"--output-topic {output_topic} and its dead-letter topic {letters} must differ, and be none of the live "
+            f"workers' topics. Give the backfill topics of its own, made by: LIMELIGHT_OUTPUT_TOPIC={output_topic} "
+            f"LIMELIGHT_DEAD_LETTER_TOPIC={letters} python -m worker topics create"
         )
-    group_id = f"{settings.group_id}.backfill.{output_topic}"
-    return settings.model_copy(update={"group_id": group_id, "output_topic": output_topic, "status_topic": ""})
+    return settings.model_copy(
+        update={
+            "group_id": f"{settings.group_id}.backfill.{output_topic}",
+            "output_topic": output_topic,
+            "dead_letter_topic": letters,
+            "status_topic": "",
+        }
+    )
 
 
-def prepare(settings: Settings, *, begin: Begin, until: Begin) -> Offsets:
+def prepare(settings: Settings, *, begin: Begin, asked: str, until: Begin) -> Offsets:
     """Commits where the group begins, unless it has begun before, and finds out where it ends.
 
+    Args:
+        settings: from `backfill_settings`.
+        begin: where the stretch begins.
+        asked: the same as it was typed: "2h" is another moment each time, and yet the same backfill.
+        until: where it ends. ``end`` is the end at this moment.
+
     Returns:
-        The offset of each partition behind the last record to answer. ``end`` is the end at this moment.
+        The offset of each partition behind the last record to answer.
 
     Raises:
+        SettingsError: the group has begun elsewhere.
         TransportError: the brokers did not tell, or the topic does not exist.
     """
     client, topic = client_properties(settings), settings.input_topic
-    if not begin_group(client, topic=topic, group_id=settings.group_id, begin=begin):
-        log.warning(
-            "the group has begun before and goes on where it was, whatever --from says", group_id=settings.group_id
-        )
+    notes = f"{settings.group_id}.from"
+    is_new = begin_group(client, topic=topic, group_id=settings.group_id, begin=begin)
+    with closing(KafkaAdmin(client)) as admin:
+        if is_new:
+            admin.commit(notes, {(topic, 0): 0}, note=asked)
+        else:
+            _, began = admin.committed(notes).get((topic, 0), (0, asked))
+            if began != asked:
+                raise SettingsError(
+                    f"the backfill into {settings.output_topic} began with --from {began}, not {asked}. Give --from "
+                    f"{began} to go on where it is, or another --output-topic to begin anew."
+                )
+            log.info("the backfill goes on where it was", group_id=settings.group_id)
     with closing(KafkaReader(client, topic=topic, begin="beginning")) as reader:
         return {(topic, number): end for number, end in reader.find(until).items()}

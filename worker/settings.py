@@ -161,7 +161,9 @@ class Settings(BaseSettings):
     readers need no read_committed and never wait for a dead worker's transaction; but a crash, a failed write or a
     worker that was suspended answers some records twice, and out of order."""
     start: Literal["earliest", "latest"] = "earliest"
-    """Where a group without committed offsets begins. Partitions that are added later begin at their first record."""
+    """Where a group without committed offsets begins: a new one, or one whose offsets somebody deleted, or that had no
+    member for longer than the brokers keep them (their offsets.retention.minutes, 7 days by default). Partitions that
+    are added later begin at their first record."""
     offset_gap: Literal["stop", "skip"] = "stop"
     """What to do when records were deleted before they were read: stop loudly, or go on with the oldest left."""
 

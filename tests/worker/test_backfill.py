@@ -17,6 +17,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from deploy.local.kafka.topics import create_topics
 from worker.messages import Prediction
 from worker.transport.deadline import Deadline
+from worker.transport.kafka_python.reader import KafkaReader
 
 pytestmark = pytest.mark.kafka
 
@@ -34,7 +35,8 @@ class Past:
         group = f"past-{uuid.uuid4().hex[:8]}"
         self.output = f"{group}.again"
         self.topics = {name: f"{group}.{name}" for name in ("input", "output", "dead_letter", "status")}
-        create_topics(servers, dict.fromkeys([*self.topics.values(), self.output], PARTITIONS))
+        self.letters = f"{self.output}.dlq"
+        create_topics(servers, dict.fromkeys([*self.topics.values(), self.output, self.letters], PARTITIONS))
         self.environment = {
             **os.environ,
             "LIMELIGHT_BOOTSTRAP_SERVERS": servers,
@@ -76,6 +78,11 @@ class Past:
                     found += [msgspec.json.decode(record.value, type=Prediction) for record in records]
         return sorted((each.source.partition, (each.event_timestamp_ms - START_MS) // 1000) for each in found)
 
+    def count(self, topic: str) -> int:
+        """Records that a ``read_committed`` reader finds."""
+        with closing(KafkaReader({"bootstrap_servers": [self.servers]}, topic=topic, begin="beginning")) as reader:
+            return sum(map(len, reader.read_until(reader.ends())))
+
     def close(self) -> None:
         self._producer.close()
 
@@ -115,16 +122,61 @@ def test_a_backfill_to_the_end_goes_on_where_it_died(past: Past) -> None:
     assert past.answered() == [(partition, second) for partition in range(PARTITIONS) for second in range(2010)]
 
 
+def test_another_beginning_is_another_backfill(past: Past) -> None:
+    past.append(range(20))
+    past.backfill("--from", at(5))
+
+    with past.start("--output-topic", past.output, "--from", at(2)) as run:
+        _, errors = run.communicate(timeout=RUN_SECONDS)
+    past.backfill("--from", at(5))
+
+    assert run.returncode == 1
+    assert f"began with --from {at(5)}, not {at(2)}. Give --from {at(5)} to go on" in errors
+    assert "another --output-topic" in errors
+    assert past.answered() == [(partition, second) for partition in range(PARTITIONS) for second in range(5, 10)]
+
+
+def test_what_a_backfill_refuses_does_not_go_to_the_live_workers(past: Past) -> None:
+    past.append(range(4), value=b"{")
+
+    past.backfill("--from", "beginning")
+
+    assert past.count(past.letters) == 4
+    assert past.count(past.topics["dead_letter"]) == 0
+
+
+def test_who_stops_a_backfill_before_its_end_does_not_get_the_status_of_success(past: Past, tmp_path: Path) -> None:
+    past.append(range(4000))
+
+    with past.start(
+        "--output-topic", past.output, "--from", "beginning", "--ready-file", str(tmp_path / "ready")
+    ) as run:
+        deadline = Deadline(RUN_SECONDS)
+        while not (tmp_path / "ready").exists():
+            assert deadline.remaining_seconds() > 0
+            assert run.poll() is None
+        run.send_signal(signal.SIGTERM)
+        _, errors = run.communicate(timeout=RUN_SECONDS)
+
+    assert len(past.answered()) < 4000, "the signal came in the middle"
+    assert run.returncode == 130, errors
+
+
 def test_the_live_workers_topics_are_refused(past: Past) -> None:
     with past.start("--from", "beginning", "--output-topic", past.topics["output"]) as run:
         _, errors = run.communicate(timeout=RUN_SECONDS)
     assert run.returncode == 1
-    assert "Give the backfill one of its own" in errors
+    assert "Give the backfill topics of its own" in errors
 
 
 @pytest.mark.parametrize(
     ("options", "remedy"),
-    [(["--from", "15m"], "--output-topic"), (["--until", "end"], "--from"), (["--output-topic", "t"], "--from")],
+    [
+        (["--from", "15m"], "--output-topic"),
+        (["--until", "end"], "--from"),
+        (["--output-topic", "t"], "--from"),
+        (["--dead-letter-topic", "t"], "--from"),
+    ],
 )
 def test_options_that_need_others_say_so(past: Past, options: list[str], remedy: str) -> None:
     with past.start(*options) as run:

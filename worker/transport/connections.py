@@ -1,5 +1,6 @@
 """Opens the worker's connections with the client library that the settings name; only that one is imported."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -9,6 +10,8 @@ from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
 from worker.transport.membership import Membership
 from worker.transport.terms import REQUEST_SECONDS, client_id
+
+log = logging.getLogger(__name__)
 
 
 class GroupSource(Source, Protocol):
@@ -146,7 +149,12 @@ def _begin_at_the_end(settings: Settings) -> None:
     from worker.transport.kafka_python.beginnings import begin_group  # noqa: PLC0415 - it loads a client
     from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
 
-    begin_group(client_properties(settings), topic=settings.input_topic, group_id=settings.group_id, begin="end")
+    if begin_group(client_properties(settings), topic=settings.input_topic, group_id=settings.group_id, begin="end"):
+        log.warning(
+            "group %r has committed nothing: it begins at the end of %s, and what stands there is not answered",
+            settings.group_id,
+            settings.input_topic,
+        )
 
 
 def _load_membership(settings: Settings, instance: str) -> Membership:

@@ -112,13 +112,15 @@ class KafkaAdmin:
         found = self._ask_coordinator(question, lambda: self._admin.list_group_offsets(group_id))[group_id]
         return {(p.topic, p.partition): (each.offset, each.metadata) for p, each in found.items() if each.offset >= 0}
 
-    def commit(self, group_id: str, offsets: Offsets) -> None:
-        """Commits for a group that has no members.
+    def commit(self, group_id: str, offsets: Offsets, *, note: str = "") -> None:
+        """Commits for a group that has no members, with a text beside each offset.
 
         Raises:
             TransportError: the group has members, or the cluster did not take them.
         """
-        asked = {TopicPartition(*partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        asked = {
+            TopicPartition(*partition): OffsetAndMetadata(offset, note, -1) for partition, offset in offsets.items()
+        }
         problem = f"what group {group_id!r} begins with"
         answers = self._ask_coordinator(problem, lambda: self._admin.alter_group_offsets(group_id, asked))
         for partition, answer in answers.items():
