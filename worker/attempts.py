@@ -63,6 +63,8 @@ class Attempts:
         """What stood there before our note, at the offset of the note."""
         self._unsent: set[Partition] = set()
         """Nothing was sent from there since our note: what stood there before may be put back."""
+        self._departed: set[Partition] = set()
+        """Went while a note was being left."""
         self._suspects: dict[Partition, _Suspects] = {}
         source.commit_at_departure(self.take_back)
 
@@ -74,15 +76,14 @@ class Attempts:
         """
         # What was withdrawn during the poll is its new owner's to note.
         assigned = self._source.assignment()
-        self._noted = {home: before for home, before in self._noted.items() if home in assigned}
         begins: dict[Partition, int] = {}
         for record in records:
             if record.home in assigned:
                 begins.setdefault(record.home, record.offset)
         self._leave_notes({home: begin for home, begin in begins.items() if home not in self._noted})
         for home, begin in begins.items():
-            if begin == self._noted[home].offset:
-                # Read from the beginning once more: whatever was sent from there did not commit.
+            if home in self._noted and begin == self._noted[home].offset:
+                # Read from the beginning, once more perhaps: whatever was sent from there did not commit.
                 self._unsent.add(home)
         for record in records:
             if (suspects := self._suspects.get(record.home)) is not None:
@@ -93,12 +94,15 @@ class Attempts:
             return
         found = self._source.committed(begins)
         attempts = {home: attempts_of(found[home].metadata) if home in found else 0 for home in begins}
+        self._departed.clear()
         try:
             self._source.commit({home: _note(begins[home], attempts[home] + 1) for home in begins})
         except DeliveryError as error:
             # Not a delivery that was aborted: nothing but the note is missing.
             raise BrokerUnreachableError(f"no note could be left where reading begins: {error}") from error
         for home, begin in begins.items():
+            if home in self._departed:
+                continue  # whoever has it now may be further on
             self._noted[home] = _note(begin, attempts[home])
             self._suspects.pop(home, None)
             if attempts[home] >= DEATHS:
@@ -114,10 +118,15 @@ class Attempts:
         self._unsent.difference_update(partitions)
 
     def take_back(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
-        """What to commit for `partitions`, which were withdrawn in good order, so that this worker does not count."""
+        """What to commit for `partitions`, which are ours no longer, so that this worker does not count.
+
+        Where they were lost it is too late for that. What we remember of them is out of date in any case.
+        """
+        self._departed.update(partitions)
         unsent = self._unsent.intersection(partitions)
         self._unsent -= unsent
-        return {home: self._noted.pop(home) for home in unsent if home in self._noted}
+        before = {home: self._noted.pop(home) for home in partitions if home in self._noted}
+        return {home: before[home] for home in unsent if home in before}
 
     def is_suspect(self, record: Record) -> bool:
         """True if workers died where `record` may have been under way."""

@@ -125,7 +125,8 @@ class Source(Protocol):
     def commit_at_departure(self, give: Callable[[Collection[Partition]], Mapping[Partition, Committed]]) -> None:
         """Has `give` asked what to commit for partitions that are given back in good order.
 
-        It is called when nothing of theirs can be sent any more, on the thread that polls or closes.
+        It is called when nothing of theirs can be sent any more, on the thread that polls or closes; and in vain for
+        partitions that were lost, so that nothing is committed for them later.
         """
         ...
 

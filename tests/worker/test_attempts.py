@@ -1,13 +1,13 @@
 """Deaths at one offset are counted in the metadata of its commit."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from worker.attempts import DEATHS, Attempts, attempts_of
 from worker.ownership import Ownership
-from worker.ports import Committed, Output, Record
+from worker.ports import Committed, Output, Partition, Record
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
 
 pytestmark = pytest.mark.fast
@@ -124,6 +124,41 @@ def test_who_reads_from_the_beginning_again_has_sent_nothing_that_counts(broker:
     life.source.close()
 
     assert life.source.committed([HOME]) == {HOME: Committed(0, "")}
+
+
+def test_of_a_partition_that_was_lost_nothing_is_taken_back(broker: MemoryBroker) -> None:
+    """Whoever had it in between may be further on, also where it comes back within the same poll."""
+    life = Life(broker)
+    life.source._deferred.drop([HOME])
+    MemorySink(broker).deliver([], {HOME: 1})
+    life.attempts.note([broker.logs[HOME][1]])
+    life.attempts.sending([HOME])
+    MemorySink(broker).deliver([], {HOME: 2})
+
+    life.source.close()
+
+    assert life.source.committed([HOME]) == {HOME: Committed(2, "")}
+
+
+def test_of_a_partition_that_goes_while_the_note_is_left_nothing_is_taken_back(broker: MemoryBroker) -> None:
+    source = MemorySource(broker, "events", Ownership())
+    attempts = Attempts(source, reach_records=REACH)
+    commit = source.commit
+
+    def commit_and_lose(offsets: Mapping[Partition, Committed]) -> None:
+        commit(offsets)
+        source.assign([])
+        MemorySink(broker).deliver([], {HOME: 5})
+        source.assign([HOME])
+
+    records = source.poll(max_records=2, timeout_seconds=0)
+    source.commit = commit_and_lose
+    attempts.note(records)
+    source.commit = commit
+
+    source.close()
+
+    assert source.committed([HOME]) == {HOME: Committed(5, "")}
 
 
 def test_gaps_in_the_offsets_do_not_shorten_the_reach() -> None:

@@ -72,8 +72,9 @@ class DeferredOffsets:
                 if self._offsets.get(partition) == each.offset:
                     del self._offsets[partition]
 
-    def drop(self, partitions: Iterable[Partition]) -> None:
+    def drop(self, partitions: Collection[Partition]) -> None:
         """`partitions` are another member's, who may be further on by now."""
+        self.give(partitions)  # in vain: what has not been committed by now must never be
         with self._lock:
             for partition in partitions:
                 self._offsets.pop(partition, None)

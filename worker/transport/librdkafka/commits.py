@@ -79,8 +79,19 @@ class GroupCommits:
                 raise self._fenced()
             raise DeliveryError(f"the group refused a commit: {describe(refusal)}")
 
-    def commit(self, consumer: Consumer, offsets: Mapping[Partition, Committed]) -> None:
+    def commit(
+        self,
+        consumer: Consumer,
+        offsets: Mapping[Partition, Committed],
+        *,
+        assignment: Callable[[], Collection[Partition]],
+    ) -> None:
         """Sends a commit, once every earlier one is answered, and waits for its own answer.
+
+        Args:
+            consumer: the member.
+            offsets: what to commit.
+            assignment: what is ours: a wait may bring a rebalance, and what has moved is its new owner's to commit.
 
         Raises:
             DeliveryError: the group refused, or did not answer in time.
@@ -89,8 +100,10 @@ class GroupCommits:
         deadline = Deadline(COMMIT_SECONDS)
         try:
             self.wait(consumer, deadline)
-            self.send(consumer, offsets)
-            self.wait(consumer, deadline)
+            ours = assignment()
+            if kept := {home: each for home, each in offsets.items() if home in ours}:
+                self.send(consumer, kept)
+                self.wait(consumer, deadline)
         except KafkaException as error:
             raise DeliveryError(f"the client takes no commit: {describe(error)}") from error
         except BrokerUnreachableError as error:

@@ -224,7 +224,7 @@ class LibrdkafkaSource:
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
-        self._commits.commit(self._consumer, offsets)
+        self._commits.commit(self._consumer, offsets, assignment=self.assignment)
 
     def commit_at_departure(self, give: Callable[[Collection[Partition]], Mapping[Partition, Committed]]) -> None:
         """Implements `worker.ports.Source`."""
