@@ -27,6 +27,7 @@ from worker.instance import Instance
 from worker.logs import configure
 from worker.metrics import Metrics
 from worker.models.serving import LoadedModel, Models, Plan
+from worker.models.shadow import Comparison, Shadow, Slice, compare_answers
 from worker.opening import open_follower, open_plan
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
@@ -46,6 +47,8 @@ FIRST_BACKOFF_SECONDS = 0.02
 MAX_DOUBLINGS = 6
 STATUS_SECONDS = 0.05
 """A status waits no longer for brokers that do not take it: it is sent on the thread that polls."""
+LOWEST_PRIORITY = 19
+"""See nice(2): a shadow gets what the main route leaves over."""
 LEAVE_SECONDS = 10.0
 """Time to close the clients after the drain, before the process leaves without them."""
 
@@ -86,6 +89,26 @@ def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
     """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
     return open_plan(plan, partial(build_model, settings, lambda _: nullcontext())).answer
+
+
+def build_shadow_in_child(settings: Settings, plan: Plan) -> Callable[[Slice], Comparison]:
+    """What answers on the side, and compares, in the child process of a shadow."""
+    os.nice(LOWEST_PRIORITY)
+    configure(settings.log_format, settings.log_level)
+    models = open_plan(plan, partial(build_model, settings, lambda _: nullcontext()))
+    topic = settings.shadow_topic
+    feed = Connections(settings).open_feed()
+    if topic:
+        feed.require(topic)
+
+    def answer_and_compare(taken: Slice) -> Comparison:
+        answers = models.answer(taken.records)
+        for record, answer in zip(taken.records, answers, strict=True):
+            if topic and isinstance(answer, bytes):
+                feed.send(topic, answer, key=record.key)
+        return compare_answers(taken.answers, answers)
+
+    return answer_and_compare
 
 
 class StreamWorker:
@@ -132,7 +155,7 @@ class StreamWorker:
                 )
             )
             log.info("started", health_port=health.port, process_id=os.getpid())
-            models, problem = self._open_models(opened)
+            models, answer, problem = self._open_models(opened)
             self._readiness.model_warmed = True
             self._mark("model_ready_seconds")
 
@@ -156,7 +179,7 @@ class StreamWorker:
             self._readiness.transactions_initialised = True
             attempts = Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records)
             cautious = CautiousAnswering(
-                models.answer,
+                answer,
                 partial(build_answering_in_child, settings),
                 plan=lambda: models.plan,
                 progressed=self._heartbeat.beat,
@@ -202,22 +225,25 @@ class StreamWorker:
                 self._tell_ready(health_port)
             reporter.report(ready=self._readiness.is_ready())
 
-    def _open_models(self, opened: ExitStack) -> tuple[Models, Callable[[], str]]:
-        """What answers, and what tells why it is not what the registry asks for."""
-        build = partial(build_model, self._settings, self._time)
+    def _open_models(self, opened: ExitStack) -> tuple[Models, Answering, Callable[[], str]]:
+        """The models, how they are asked, and what tells why they are not what the registry asks for."""
+        settings, build = self._settings, partial(build_model, self._settings, self._time)
+        if settings.registry is None:
+            models = open_plan(Plan(0, settings.require_bundle()), build)
+            self._metrics.model_loaded(name=models.current.name, version=models.current.version)
+            return models, models.answer, str
+        shadow = Shadow(partial(build_shadow_in_child, settings), clock=self._clock, metrics=self._metrics)
         follower = open_follower(
-            self._settings,
+            settings,
             build,
             metrics=self._metrics,
             followed=partial(setattr, self._readiness, "deployment_followed"),
+            shadowed=shadow.follow,
         )
-        if follower is not None:
-            opened.enter_context(closing(follower))
-            follower.start()
-            return follower.models, lambda: follower.problem
-        models = open_plan(Plan(0, self._settings.require_bundle()), build)
-        self._metrics.model_loaded(name=models.current.name, version=models.current.version)
-        return models, str
+        for each in (shadow, follower):
+            opened.enter_context(closing(each))
+            each.start()
+        return follower.models, shadow.beside(follower.models.answer), lambda: follower.problem or shadow.problem
 
     def _build_reporter(
         self, models: Models, problem: Callable[[], str], instance: Instance, source: GroupSource, feed: Feed

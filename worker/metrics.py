@@ -30,6 +30,7 @@ REFUSING_STAGES = ("decode", "validate", "features", "score", "encode", "deliver
 
 STAGE_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 LATENCY_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600)
+DISTANCES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 SLICE_RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
@@ -130,6 +131,30 @@ class Metrics:
             "limelight_deployment_followed", "1 while what answers is what the registry asks for.", registry=registry
         )
         self.deployment_followed.set(1)
+
+        shadow = Counter(
+            "limelight_shadow_records",
+            "Records by what became of them beside the stream.",
+            ["result"],
+            registry=registry,
+        )
+        self._shadow_scored = shadow.labels("scored")
+        self.shadow_dropped = shadow.labels("dropped")
+        self._shadow_disagreements = Counter(
+            "limelight_shadow_disagreements", "Records that the shadow gave another label.", registry=registry
+        )
+        self._shadow_distance = BulkHistogram(
+            "limelight_shadow_distance",
+            "Total variation distance between the shadow's probabilities and those that were given.",
+            buckets=DISTANCES,
+            registry=registry,
+        )
+
+    def shadow_compared(self, *, scored: int, disagreed: int, distances: Sequence[float]) -> None:
+        """Records how a slice of the shadow differs from what was answered, see `worker.models.shadow.Comparison`."""
+        self._shadow_scored.inc(scored)
+        self._shadow_disagreements.inc(disagreed)
+        self._shadow_distance.observe(distances)
 
     def slice_committed(
         self, *, predictions: int, dead_letters: Mapping[str, int], latencies_seconds: Sequence[float]

@@ -16,21 +16,25 @@ Build = Callable[[Bundle], LoadedModel]
 
 
 def open_follower(
-    settings: Settings, build: Build, *, metrics: Metrics, followed: Callable[[bool], None]
-) -> Follower | None:
-    """Loads what the registry of the settings says, to be followed from there; None if they name a bundle.
+    settings: Settings,
+    build: Build,
+    *,
+    metrics: Metrics,
+    followed: Callable[[bool], None],
+    shadowed: Callable[[Plan | None], None],
+) -> Follower:
+    """Loads what the registry of the settings says, to be followed from there.
 
     Args:
         settings: effective settings.
         build: loads and proves a model.
         metrics: told about swaps and problems.
         followed: told whether what answers is what the registry asks for.
+        shadowed: told which bundle should answer on the side, if any.
 
     Raises:
         LimelightError: nothing can answer.
     """
-    if settings.registry is None:
-        return None
     address, name = settings.require_registry()
     registry, cache = _open_cache(settings)
     return Follower(
@@ -42,6 +46,7 @@ def open_follower(
         clock=SystemClock(),
         metrics=metrics,
         followed=followed,
+        shadowed=shadowed,
     )
 
 

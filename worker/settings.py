@@ -152,6 +152,8 @@ class Settings(BaseSettings):
     """Topic for records that cannot be scored, with the reason in their headers."""
     status_topic: OptionalName = "limelight.status"
     """Topic for the worker's own state, once a second; empty to publish none."""
+    shadow_topic: OptionalName = "limelight.shadow"
+    """Topic for the answers of a shadow version; empty to publish none. Only with a registry."""
     group_id: Name = "limelight"
     """Consumer group; workers of one group share the partitions of the input topic."""
     instance_id: Name | None = None
@@ -240,7 +242,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_topics(self) -> Self:
         topics: dict[str, str] = {}
-        for field in ("input_topic", "output_topic", "dead_letter_topic", "status_topic"):
+        for field in ("input_topic", "output_topic", "dead_letter_topic", "status_topic", "shadow_topic"):
             topic = getattr(self, field)
             if topic in topics:
                 raise ValueError(f"{variable(topics[topic])} and {variable(field)} are both {topic}; they must differ")

@@ -1,18 +1,25 @@
-"""Models that are swapped under load: nothing is lost, nobody waits, and the memory stays."""
+"""Models that are swapped, tried and shadowed under load: nothing is lost, nobody waits, and the memory stays."""
 
+import json
 import os
+import uuid
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 from harness.arena import Arena
 from harness.attention_lstm import NAME, write_version
 from harness.matrix import ONCE, PYTHON, RD, Setup, strikes
 from harness.shape import Shape
-from harness.subject import Subject
+from harness.subject import Subject, WorkerProcess
 from harness.swaps import GenerationWatch, Swapping, partitions_in_order
 
+from deploy.local.kafka.topics import create_topics
 from worker.models import deployment as deployments
+from worker.models.deployment import SLOTS
 from worker.models.registry import Registry
 from worker.models.store import open_store
 
@@ -27,18 +34,24 @@ ROLLBACKS = 3
 GROWTH_BAR_MIB = 20
 P99_BAR = 2.0
 ROLLBACK_BAR_SECONDS = 1
+SHADOWED_RECORDS = 200
+SHADOW_SECONDS = 60
+"""At the lowest priority, on a machine that is busy with other things."""
 
 
-@pytest.mark.parametrize("client", [PYTHON, RD])
-def test_swaps_under_load(
-    *,
-    client: str,
-    open_arena: Callable[..., Arena],
-    note_waits: Callable[..., None],
-    note_figure: Callable[..., None],
-    conclude: Callable[[Arena], object],
-    tmp_path: Path,
-) -> None:
+class Stage(NamedTuple):
+    """A worker at work that follows a registry."""
+
+    arena: Arena
+    watch: GenerationWatch
+    registry: Registry
+    versions: list[str]
+    worker: WorkerProcess
+    shadow_topic: str
+
+
+@pytest.fixture(params=[PYTHON, RD])
+def stage(request: pytest.FixtureRequest, open_arena: Callable[..., Arena], tmp_path: Path) -> Stage:
     (tmp_path / "registry").mkdir()
     registry = Registry(open_store(str(tmp_path / "registry")), NAME)
     versions = [registry.publish(write_version(tmp_path / "bundles", seed)) for seed in range(VERSIONS)]
@@ -49,18 +62,29 @@ def test_swaps_under_load(
         "REGISTRY": str(tmp_path / "registry"),
         "MODEL_NAME": NAME,
         "CACHE_DIR": str(tmp_path / "cache"),
+        "SHADOW_TOPIC": f"shadow-{uuid.uuid4().hex[:8]}",
     }
     subject = Subject.from_environment(os.environ)._replace(shape=watch)
-    arena = open_arena(Setup(1, ONCE, client), subject=subject, settings=settings)
-    worker = arena.start_worker("a")
+    arena = open_arena(Setup(1, ONCE, request.param), subject=subject, settings=settings)
+    create_topics(arena.cluster.bootstrap_servers, {settings["SHADOW_TOPIC"]: 1})
+    worker = arena.start_worker("a", settings=settings)
     arena.await_ready(worker)
-    swapping = Swapping(arena, watch, registry, worker)
+    return Stage(arena, watch, registry, versions, worker, settings["SHADOW_TOPIC"])
 
-    outcome = swapping.run(versions, swaps=strikes(short=10, whole=100), rollbacks=ROLLBACKS)
 
-    conclude(arena)
+def test_swaps_under_load(
+    stage: Stage,
+    note_waits: Callable[..., None],
+    note_figure: Callable[..., None],
+    conclude: Callable[[Arena], object],
+) -> None:
+    swapping = Swapping(stage.arena, stage.watch, stage.registry, stage.worker)
+
+    outcome = swapping.run(stage.versions, swaps=strikes(short=10, whole=100), rollbacks=ROLLBACKS)
+
+    conclude(stage.arena)
     swapping.check_names()
-    assert partitions_in_order(watch.models)
+    assert partitions_in_order(stage.watch.models)
     note_waits(
         "rollback, from the change to its first answer", [outcome.rollback_seconds], bar_seconds=ROLLBACK_BAR_SECONDS
     )
@@ -69,3 +93,23 @@ def test_swaps_under_load(
     note_figure("longest swap, from the change to its first answer, s", outcome.longest_swap_seconds)
     note_figure("growth of memory, MiB", outcome.growth_mib, bar=GROWTH_BAR_MIB)
     assert outcome.growth_mib <= GROWTH_BAR_MIB
+
+
+def test_a_canary_and_a_shadow_under_load(stage: Stage, conclude: Callable[[Arena], object]) -> None:
+    arena, (current, canary, shadow) = stage.arena, stage.versions[:3]
+    topic = stage.shadow_topic
+    stage.registry.change(lambda before: deployments.start_shadow(before, NAME, shadow))
+    stage.registry.change(lambda before: deployments.start_canary(before, NAME, canary, slots=SLOTS // 2))
+    arena.expect(
+        lambda: sum(arena.facts.ends(topic).values()) >= SHADOWED_RECORDS, "the shadow answers", SHADOW_SECONDS
+    )
+
+    conclude(arena)
+
+    assert {version for generation, version in stage.watch.models.values() if generation == 1} <= {current}
+    assert {version for generation, version in stage.watch.models.values() if generation == 3} == {current, canary}
+    with closing(Consumer({"bootstrap.servers": arena.cluster.bootstrap_servers, "group.id": "unused"})) as consumer:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        predictions = [json.loads(message.value()) for message in consumer.consume(SHADOWED_RECORDS, SHADOW_SECONDS)]
+    assert len(predictions) == SHADOWED_RECORDS
+    assert {prediction["model"]["version"] for prediction in predictions} == {shadow}

@@ -251,6 +251,16 @@ def test_what_is_missing_is_planned_by_the_input_and_the_brokers() -> None:
     assert plan(topics={INPUT: existing}) == [(OUTPUT, 7, 3), (LETTERS, 7, 3), (STATUS, 1, 3)]
 
 
+def test_a_shadow_has_a_topic_where_there_is_a_registry() -> None:
+    settings = Settings(registry="models", model_name="tiny")
+    missing = dict.fromkeys([*GOOD, settings.shadow_topic], Absence.MISSING)
+
+    [*_, planned] = plan_topics(settings, ClusterFacts(3, missing))
+
+    assert planned[:3] == ("limelight.shadow", 4, 3)
+    assert planned.configs["cleanup.policy"] == "delete"
+
+
 def test_options_win() -> None:
     existing = GOOD[INPUT]._replace(partitions=7)
     assert plan(topics={INPUT: existing}, partitions=2, replication_factor=1) == [

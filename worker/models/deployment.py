@@ -1,7 +1,7 @@
 """The deployment file: which versions of a model answer, and how it came to that.
 
-It is small, written whole, and numbered: each change makes the next generation, and workers only follow upwards. The
-changes are pure functions, so that a change that is refused has written nothing.
+It is small, written whole, and numbered: each change makes the next generation. The changes are pure functions, so that
+a change that is refused has written nothing.
 """
 
 from datetime import UTC, datetime
@@ -57,6 +57,11 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was current before, the latest last: the way back of `roll_back`."""
     history: list[Change] = []
     """The latest changes, the latest last; it ends with this generation."""
+
+    @property
+    def changed_at(self) -> str:
+        """When it was made, RFC 3339; empty in a file that something else has written."""
+        return self.history[-1].changed_at if self.history else ""
 
     def versions(self) -> list[str]:
         """Every version that a worker has to load."""
@@ -169,8 +174,8 @@ def decode(data: bytes, place: str) -> Deployment:
         return msgspec.json.decode(data, type=Deployment)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(
-            f"{place} is not a deployment file: {error}. Put a whole one in its place; only "
-            "`python -m worker models` should write it."
+            f"{place} is not a deployment file: {error}. Only `python -m worker models` should write it: put a "
+            "whole one in its place, or remove it and promote a version."
         ) from error
 
 
@@ -198,7 +203,7 @@ def _next(deployment: Deployment, action: str, **changes: object) -> Deployment:
 def _record(deployment: Deployment, action: str) -> Deployment:
     change = Change(
         deployment.generation,
-        datetime.now(UTC).isoformat(timespec="milliseconds"),
+        datetime.now(UTC).isoformat(timespec="microseconds"),
         action,
         deployment.current,
         deployment.canary,

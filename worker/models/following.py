@@ -3,7 +3,7 @@
 ::
 
     every POLL_SECONDS      deployment.json ── unchanged ──> nothing
-                                   │ a higher generation
+                                   │ a later generation
                                    v
           load, verify, warm up, golden records ── refused ──> told; what answers goes on, retried with backoff
                                    │ proved
@@ -17,7 +17,9 @@ the registry cannot be reached begins with it.
 import hashlib
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -30,7 +32,7 @@ from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
 from worker.models.memory import give_back_memory
 from worker.models.registry import Registry
-from worker.models.serving import LoadedModel, Models, Serving
+from worker.models.serving import LoadedModel, Models, Plan, Serving
 from worker.ports import Clock
 
 MAX_RETRY_SECONDS = 60.0
@@ -39,6 +41,15 @@ CLOSE_SECONDS = 1.0
 """A download is not waited for: it leaves nothing under its final name."""
 
 log = structlog.get_logger("worker")
+
+
+class _Taken(NamedTuple):
+    """A deployment in memory."""
+
+    serving: Serving
+    shadow: Plan | None
+    refusal: LimelightError | None
+    """Why its canary or its shadow is missing."""
 
 
 class Follower:
@@ -55,6 +66,7 @@ class Follower:
         clock: Clock,
         metrics: Metrics,
         followed: Callable[[bool], None],
+        shadowed: Callable[[Plan | None], None],
     ) -> None:
         """
         Args:
@@ -66,6 +78,7 @@ class Follower:
             clock: its monotonic side decides when a refused version is tried again.
             metrics: told about swaps and refusals.
             followed: told whether what answers is what the registry asks for, whenever that may have changed.
+            shadowed: told which bundle should answer on the side, if any.
 
         Raises:
             LimelightError: nothing can answer: not what the registry says, nor what was taken over last.
@@ -78,6 +91,7 @@ class Follower:
         self._clock = clock
         self._metrics = metrics
         self._followed = followed
+        self._shadowed = shadowed
         self._loaded: dict[str, LoadedModel] = {}
         self._told: tuple[str, int] | None = None
         self._problem: Exception | None = None
@@ -134,25 +148,28 @@ class Follower:
     def _begin(self) -> tuple[Deployment, Serving]:
         try:
             deployment = self._registry.deployment()
-            serving, self._problem = self._load_all(deployment)
+            taken = self._load_all(deployment)
+            self._problem = taken.refusal
         except LimelightError as error:
             remembered = self._recall()
             if remembered is None:
                 raise
             try:
-                serving, _ = self._load_all(remembered)
+                taken = self._load_all(remembered)
             except LimelightError:
                 raise error from None
             self._problem = error
-            return remembered, serving
-        if self._problem is not None:
-            self._postpone(deployment, self._problem)
+            self._shadowed(taken.shadow)
+            return remembered, taken.serving
+        if taken.refusal is not None:
+            self._postpone(deployment, taken.refusal)
+        self._shadowed(taken.shadow)
         self._remember(deployment)
-        return deployment, serving
+        return deployment, taken.serving
 
     def _take(self, deployment: Deployment) -> None:
         try:
-            serving, refusal = self._load_all(deployment)
+            taken = self._load_all(deployment)
         except Exception as error:
             self._postpone(deployment, error)
             if not isinstance(error, LimelightError):
@@ -160,33 +177,41 @@ class Follower:
             self._tell(error, deployment.generation)
             return
         before, self._taken = self._taken, deployment
-        self.models.swap(serving)
+        self.models.swap(taken.serving)
+        self._shadowed(taken.shadow)
         self._metrics.model_swaps.inc()
-        self._announce(serving)
+        self._announce(taken.serving)
         # The version before stays for a rollback, whatever else was loaded goes.
         kept = {*deployment.versions(), before.current}
         self._loaded = {version: model for version, model in self._loaded.items() if version in kept}
         give_back_memory()
         self._remember(deployment)
         self._untaken = None
-        if refusal is not None:
-            self._postpone(deployment, refusal)
-        self._tell(refusal, deployment.generation)
+        if taken.refusal is not None:
+            self._postpone(deployment, taken.refusal)
+        self._tell(taken.refusal, deployment.generation)
 
-    def _load_all(self, deployment: Deployment) -> tuple[Serving, LimelightError | None]:
-        """What `deployment` asks for; without its canary if that is refused, which is returned.
+    def _load_all(self, deployment: Deployment) -> _Taken:
+        """What `deployment` asks for, without a canary or a shadow that is refused.
 
         Raises:
             LimelightError: the current version is refused.
         """
-        current = self._load(deployment.current)
-        if deployment.canary is None:
-            return Serving(deployment.generation, current), None
+        refusal: LimelightError | None = None
+        serving = Serving(deployment.generation, self._load(deployment.current))
+        shadow: Plan | None = None
         try:
-            canary = self._load(deployment.canary.version)
+            if deployment.shadow is not None:
+                shadow = Plan(deployment.generation, self._cache.fetch(deployment.shadow).path)
         except LimelightError as error:
-            return Serving(deployment.generation, current), error
-        return Serving(deployment.generation, current, canary, deployment.canary.slots), None
+            refusal = error
+        try:
+            if deployment.canary is not None:
+                canary = self._load(deployment.canary.version)
+                serving = replace(serving, canary=canary, slots=deployment.canary.slots)
+        except LimelightError as error:
+            refusal = error
+        return _Taken(serving, shadow, refusal)
 
     def _load(self, version: str) -> LoadedModel:
         if version not in self._loaded:
@@ -201,11 +226,14 @@ class Follower:
         self._due_seconds = self._clock.monotonic_seconds() + self._retry_seconds
 
     def _require_later(self, deployment: Deployment) -> None:
-        if deployment.generation <= self._taken.generation and deployment != self._taken:
+        """A file that was put back is no decision; what somebody decides on the grounds of it is."""
+        taken = self._taken
+        is_later = deployment.generation > taken.generation or deployment.changed_at > taken.changed_at
+        if deployment != taken and not is_later:
             raise RegistryError(
                 f"the deployment of {self._registry.name} is at generation {deployment.generation}, and is not what "
-                f"was taken over as generation {self._taken.generation}: the file was put back or edited. Restart the "
-                "workers to follow it from there."
+                f"was taken over as generation {taken.generation}: the file was put back or edited. Say with "
+                "`python -m worker models` what should answer, or restart the workers to follow it as it is."
             )
 
     def _announce(self, serving: Serving) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,9 +58,7 @@ class Serving:
         return Plan(self.generation, self.current.path, self.canary.path if self.canary else None, self.slots)
 
     def choose(self, records: Sequence[Record]) -> list[bool]:
-        """Whether the canary answers each record."""
-        if self.canary is None:
-            return [False] * len(records)
+        """Whether the canary, if there is one, answers each record."""
         name = self.current.answerer.model.name
         return [slot_of(name, record) < self.slots for record in records]
 
@@ -80,25 +79,18 @@ class Models:
             ScoringError: the current model failed; no record is to blame. A canary that fails ends.
         """
         serving = self._serving
+        if serving.canary is None:
+            return serving.current.answerer.answer(records)
         by_canary = serving.choose(records)
-        parts = [(serving.current, False)]
-        if serving.canary is not None:
-            parts.append((serving.canary, True))
-        answers: dict[int, Answer] = {}
-        for model, is_canary in parts:
-            places = [place for place, chosen in enumerate(by_canary) if chosen is is_canary]
-            part = [records[place] for place in places]
-            if part:
-                answered = self._answer_part(serving, model, part)
-                answers.update(zip(places, answered, strict=True))
-        return [answers[place] for place in range(len(records))]
+        theirs = self._answer_by_canary(serving, serving.canary, list(compress(records, by_canary)))
+        ours = serving.current.answerer.answer([r for r, chosen in zip(records, by_canary, strict=True) if not chosen])
+        parts = {True: iter(theirs), False: iter(ours)}
+        return [next(parts[chosen]) for chosen in by_canary]
 
-    def _answer_part(self, serving: Serving, model: LoadedModel, records: Sequence[Record]) -> list[Answer]:
+    def _answer_by_canary(self, serving: Serving, canary: LoadedModel, records: Sequence[Record]) -> list[Answer]:
         try:
-            return model.answerer.answer(records)
+            return canary.answerer.answer(records)
         except ScoringError as error:
-            if model is serving.current:
-                raise
             self._withdraw_canary(serving, error)
             return serving.current.answerer.answer(records)
 

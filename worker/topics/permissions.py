@@ -8,7 +8,7 @@ from worker.topics.findings import Finding
 from worker.topics.plan import Role
 from worker.topics.tools import KafkaTools
 
-NEEDED_OPERATIONS = {Role.INPUT: "READ", Role.OUTPUT: "WRITE", Role.DEAD_LETTERS: "WRITE", Role.STATUS: "WRITE"}
+NEEDED_OPERATIONS = {Role.INPUT: "READ"} | dict.fromkeys(set(Role) - {Role.INPUT}, "WRITE")
 DENIAL = "an ACL that denies it wins over any that allows it"
 
 

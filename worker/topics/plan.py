@@ -25,6 +25,7 @@ class Role(Enum):
     OUTPUT = "predictions"
     DEAD_LETTERS = "dead letters"
     STATUS = "statuses"
+    SHADOW = "predictions of a shadow"
 
 
 class NewTopic(NamedTuple):
@@ -37,12 +38,13 @@ class NewTopic(NamedTuple):
 
 
 def roles(settings: Settings) -> dict[Role, str]:
-    """The topics of the settings; no status topic if none is published."""
+    """The topics of the settings; no status topic if none is published, and a shadow's only with a registry."""
     topics = {
         Role.INPUT: settings.input_topic,
         Role.OUTPUT: settings.output_topic,
         Role.DEAD_LETTERS: settings.dead_letter_topic,
         Role.STATUS: settings.status_topic,
+        Role.SHADOW: settings.shadow_topic if settings.registry else "",
     }
     return {role: topic for role, topic in topics.items() if topic}
 
@@ -81,7 +83,7 @@ def _configs(role: Role, limit_bytes: int) -> dict[str, str]:
     match role:
         case Role.INPUT:
             return {"cleanup.policy": "delete", "max.message.bytes": str(limit_bytes)}
-        case Role.OUTPUT | Role.DEAD_LETTERS:
+        case Role.OUTPUT | Role.DEAD_LETTERS | Role.SHADOW:
             return {"cleanup.policy": "delete", "max.message.bytes": str(limit_bytes + ANSWER_HEADROOM_BYTES)}
         case Role.STATUS:
             return {"cleanup.policy": "compact"}

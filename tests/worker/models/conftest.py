@@ -17,7 +17,7 @@ from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
 from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
-from worker.models.serving import LoadedModel
+from worker.models.serving import LoadedModel, Plan
 from worker.models.store import open_store
 from worker.ports import Record
 from worker.settings import PREFIX, Settings
@@ -70,6 +70,7 @@ class Following:
         self.limit_seconds = 10.0
         self.clock, self.metrics = HeldClock(), Metrics()
         self.followed: list[bool] = []
+        self.shadowed: list[Plan | None] = []
         self.built: list[str] = []
 
     def open(self, registry: Registry | None = None) -> Follower:
@@ -88,6 +89,7 @@ class Following:
             clock=self.clock,
             metrics=self.metrics,
             followed=self.followed.append,
+            shadowed=self.shadowed.append,
         )
 
     def publish(self, bundle: Path) -> str:
@@ -98,6 +100,9 @@ class Following:
 
     def start_canary(self, version: str, slots: int) -> Deployment:
         return self.registry.change(lambda before: deployments.start_canary(before, "tiny", version, slots=slots))
+
+    def start_shadow(self, version: str) -> Deployment:
+        return self.registry.change(lambda before: deployments.start_shadow(before, "tiny", version))
 
     def roll_back(self) -> Deployment:
         return self.registry.change(lambda before: deployments.roll_back(before, "tiny"))

@@ -19,6 +19,7 @@ from worker.models import deployment as deployments
 from worker.models.deployment import Deployment
 from worker.models.following import MAX_RETRY_SECONDS, Follower
 from worker.models.registry import Registry
+from worker.models.serving import Plan
 from worker.models.store import open_store
 from worker.ports import Record
 
@@ -274,8 +275,10 @@ def test_a_registry_that_cannot_be_read_is_told_once(
     assert (follower.problem, following.followed[-1]) == ("", True)
 
 
-def test_a_file_that_was_put_back_is_not_followed(following: Any, versions: list[Path], tmp_path: Path) -> None:
-    first, second = (following.publish(path) for path in versions[:2])
+def test_a_file_that_was_put_back_is_not_followed_before_somebody_decides(
+    following: Any, versions: list[Path], make_events: Events, tmp_path: Path
+) -> None:
+    first, second, third = (following.publish(path) for path in versions[:3])
     following.promote(first)
     file = tmp_path / "registry" / "tiny" / deployments.FILE
     older = file.read_bytes()
@@ -287,6 +290,43 @@ def test_a_file_that_was_put_back_is_not_followed(following: Any, versions: list
 
     assert "is at generation 1, and is not what was taken over as generation 2" in follower.problem
     assert follower.models.current.version == second
+
+    following.promote(third)
+    follower.poll()
+    assert follower.problem == ""
+    assert set(names(follower, make_events(3))) == {(2, third)}
+
+
+def test_a_deployment_that_begins_anew_is_followed(following: Any, versions: list[Path], tmp_path: Path) -> None:
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    following.promote(second)
+    follower = following.open()
+
+    (tmp_path / "registry" / "tiny" / deployments.FILE).unlink()
+    following.promote(first)
+    follower.poll()
+
+    assert (follower.models.current.version, follower.models.current.generation) == (first, 1)
+
+
+def test_a_bucket_is_followed_like_a_directory(
+    *, s3: str, make_following: Any, versions: list[Path], make_events: Events, tmp_path: Path
+) -> None:
+    following = make_following(Registry(open_store(s3), "tiny"), tmp_path / "cache")
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    # The worker's own connection: nothing that a writer remembers reaches it.
+    follower = following.open(Registry(open_store(s3), "tiny"))
+
+    following.promote(second)
+    follower.poll()
+    assert set(names(follower, make_events(3))) == {(2, second)}
+
+    following.registry._store._files.rm(s3, recursive=True)
+    follower.poll()
+    assert "there is no deployment at s3://" in follower.problem
+    assert set(names(follower, make_events(3))) == {(2, second)}
 
 
 def test_without_any_model_nothing_begins(following: Any, versions: list[Path], tmp_path: Path) -> None:
@@ -363,3 +403,35 @@ def test_a_fault_of_ours_does_not_end_the_following(following: Any, versions: li
     following.clock.seconds += 1
     follower.poll()
     assert follower.models.current.version == second
+
+
+def test_a_shadow_is_fetched_and_told(following: Any, versions: list[Path], tmp_path: Path) -> None:
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    follower = following.open()
+
+    following.start_shadow(second)
+    follower.poll()
+    assert following.shadowed == [None, Plan(2, tmp_path / "cache" / "tiny" / second)]
+
+    following.registry.change(lambda before: deployments.stop_shadow(before, "tiny"))
+    follower.poll()
+    assert following.shadowed[-1] is None
+    assert following.built == [first], "it is loaded elsewhere"
+
+
+def test_a_shadow_that_is_damaged_changes_nothing_else(
+    following: Any, versions: list[Path], make_events: Events, tmp_path: Path
+) -> None:
+    first, second, third = (following.publish(path) for path in versions[:3])
+    following.promote(first)
+    follower = following.open()
+    damage(tmp_path / "registry", second)
+
+    following.start_shadow(second)
+    following.start_canary(third, 10_000)
+    follower.poll()
+
+    assert set(names(follower, make_events(3))) == {(3, third)}
+    assert following.shadowed[-1] is None
+    assert "golden.jsonl differs from its digest" in follower.problem
