@@ -28,6 +28,10 @@ MAX_TOKENS = 10_000
 MAX_SIZE = 4_096
 """Beyond these one array of the data, or one matrix of the model, takes gigabytes."""
 
+AlgorithmName = Literal["fedavg", "fedsgd", "fednova", "scaffold", "mimelite", "ditto"]
+OWNERS = {"proximal": ("fedavg", "ditto"), "client_momentum": ("mimelite",), "personal_pull": ("ditto",)}
+"""Settings of the training that not every algorithm reads: elsewhere they would be ignored in silence."""
+
 PositiveInt = Annotated[int, Meta(ge=1)]
 LayerSize = Annotated[int, Meta(ge=1, le=MAX_SIZE)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
@@ -81,6 +85,7 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     engine: Literal["xla", "tff"] = "xla"
     """What executes the rounds: compiled, on this machine's cores, or in TensorFlow Federated's runtime, the
     reference."""
+    algorithm: AlgorithmName = "fedavg"
     rounds: PositiveInt = 20
     clients_per_round: PositiveInt = 10
     local_epochs: PositiveInt = 1
@@ -91,6 +96,10 @@ class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How that falls over the rounds."""
     proximal: Annotated[float, Meta(ge=0)] = 0.0
     """Pulls clients back to the server's weights (FedProx: mu)."""
+    client_momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Of MimeLite's central optimizer (beta)."""
+    personal_pull: Annotated[float, Meta(ge=0)] = 0.0
+    """Pulls the clients' own models to the server's (Ditto: lambda); 0: they learn on their own."""
     server_optimizer: OptimizerName = "adam"
     server_learning_rate: PositiveFloat = 3e-3
     server_schedule: ScheduleName = "constant"
@@ -189,6 +198,22 @@ def _find(preset: str) -> Path:
     raise ConfigError(f"there is no preset {preset!r}. Presets: {', '.join(list_presets())}, or a .toml file.")
 
 
+def _check_training(training: TrainingConfig, origin: str) -> None:
+    for name, owners in OWNERS.items():
+        if getattr(training, name) and training.algorithm not in owners:
+            raise ConfigError(
+                f"{origin}: training.{name} does nothing in {training.algorithm}. Leave it out, or set "
+                f"training.algorithm to {' or '.join(owners)}."
+            )
+    if training.server_momentum and training.server_optimizer != "sgd":
+        raise ConfigError(
+            f"{origin}: training.server_momentum does nothing with {training.server_optimizer}. Leave it out, or set "
+            "training.server_optimizer to sgd."
+        )
+    if training.server_epsilon is not None and training.server_optimizer == "sgd":
+        raise ConfigError(f"{origin}: training.server_epsilon does nothing with sgd. Leave it out.")
+
+
 def _convert(preset: str, content: Mapping[str, Any], origin: str) -> Config:
     if "preset" in content:
         raise ConfigError(f"{origin}: a preset is not a key of a preset. Name it with --preset.")
@@ -196,6 +221,7 @@ def _convert(preset: str, content: Mapping[str, Any], origin: str) -> Config:
         config = msgspec.convert({**content, "preset": preset}, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{origin}: {error}. The keys are described in federated/config.py.") from error
+    _check_training(config.training, origin)
     if config.training.patience and not config.data.validation_clients:
         raise ConfigError(
             f"{origin}: training.patience needs clients to choose by. Set data.validation_clients, e.g. to 0.1."

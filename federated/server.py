@@ -87,5 +87,10 @@ class Server:
 def _finish(result: CohortResult) -> dict[str, float]:
     """Sums -> means."""
     metrics = dict(result.metrics)
-    examples = max(metrics.pop("examples"), 1.0)
-    return {"loss": metrics.pop("loss") / examples, "accuracy": metrics.pop("correct") / examples, **metrics}
+    # A cohort drawn at random can be empty.
+    examples = max(metrics.pop("examples", 0.0), 1.0)
+    means = {name: metrics.pop(name, 0.0) / examples for name in ("loss", "correct")}
+    for name in ("personal_loss", "personal_correct"):
+        if name in metrics:
+            means[name] = metrics.pop(name) / examples
+    return {name.replace("correct", "accuracy"): value for name, value in (means | metrics).items()}

@@ -15,8 +15,8 @@ import tensorflow as tf
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from federated.algorithms.choice import build_algorithm
 from federated.algorithms.definition import Leaves
-from federated.algorithms.fed_avg import build_fed_avg
 from federated.algorithms.mean import WeightedMean
 from federated.client_states import require_room
 from federated.config import Config
@@ -135,7 +135,8 @@ def open_server(config: Config, federation: Federation, model: Model) -> Iterato
         EngineError: the engine's process failed.
     """
     training = config.training
-    algorithm, aggregation = build_fed_avg(model.apply, training), WeightedMean()
+    clients = len(federation.clients)
+    algorithm, aggregation = build_algorithm(model.apply, training, clients=clients), WeightedMean()
     shapes = plan_shapes(
         federation.clients.sizes.tolist(),
         epochs=training.local_epochs,

@@ -7,47 +7,25 @@
     FedOpt   Reddi et al., 2021, https://arxiv.org/abs/2003.00295     the mean update as the server's pseudo-gradient
 """
 
-import numpy as np
 import tensorflow as tf
 
 from federated.algorithms.definition import WEIGHTS, Algorithm, Batches, ClientOutput, Leaves, State, Tensors
-from federated.algorithms.local import Apply, descend, differentiate, keep_nothing, run_steps, subtract
-from federated.algorithms.schedules import client_rate, server_rate
-from federated.algorithms.server_optimizers import build_server_optimizer
+from federated.algorithms.local import Apply, as_leaf, keep_nothing, subtract, train_locally
+from federated.algorithms.schedules import client_rate
+from federated.algorithms.server_step import ServerStep
 from federated.config import TrainingConfig
-
-MOMENTS = "moments"
 
 
 def build_fed_avg(apply: Apply, training: TrainingConfig) -> Algorithm:
     """Builds FedAvg; with ``training.proximal`` above 0 FedProx, and FedOpt by ``training.server_optimizer``."""
-    optimizer = build_server_optimizer(
-        training.server_optimizer, momentum=training.server_momentum, epsilon=training.server_epsilon
-    )
-
-    def init(weights: Leaves) -> State:
-        return {WEIGHTS: weights, MOMENTS: optimizer.init(weights)}
+    server = ServerStep(training)
 
     def broadcast(state: State, number: int) -> Leaves:
-        return [*state[WEIGHTS], np.asarray(client_rate(training, number), state[WEIGHTS][0].dtype)]
+        return [*state[WEIGHTS], as_leaf(client_rate(training, number), state[WEIGHTS])]
 
     def client_update(broadcast: Tensors, client_state: Tensors, batches: Batches, key: tf.Tensor) -> ClientOutput:
-        *server, rate = broadcast
+        *start, rate = broadcast
+        weights, metrics = train_locally(apply, start, batches, key, rate=rate, proximal=training.proximal)
+        return ClientOutput(subtract(weights, start), metrics["examples"], client_state, metrics)
 
-        def step(number: tf.Tensor, weights: Tensors) -> tuple[Tensors, dict[str, tf.Tensor]]:
-            gradient = differentiate(apply, weights, batches, number, key)
-            leaves = gradient.leaves
-            if training.proximal:
-                away = subtract(weights, server)
-                leaves = [leaf + training.proximal * part for leaf, part in zip(leaves, away, strict=True)]
-            return descend(weights, leaves, rate), gradient.metrics
-
-        weights, metrics = run_steps(batches, server, step)
-        return ClientOutput(subtract(weights, server), metrics["examples"], client_state, metrics)
-
-    def server_update(state: State, update: Leaves, number: int) -> State:
-        rate = server_rate(training, number)
-        weights, moments = optimizer.step(state[WEIGHTS], state[MOMENTS], update, rate, number)
-        return {WEIGHTS: weights, MOMENTS: moments}
-
-    return Algorithm("fedavg", init, keep_nothing, broadcast, client_update, server_update)
+    return Algorithm("fedavg", server.init, keep_nothing, broadcast, client_update, server.update)

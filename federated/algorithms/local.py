@@ -7,7 +7,9 @@ training, and ``examples``.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from federated.algorithms.definition import Batches, Leaves, Tensors
 
@@ -93,9 +95,54 @@ def run_steps(
     return carry, metrics
 
 
-def descend(weights: Tensors, gradients: Tensors, learning_rate: tf.Tensor) -> Tensors:
-    """One step of gradient descent."""
-    return [weight - learning_rate * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+def train_locally(
+    apply: Apply, start: Tensors, batches: Batches, key: tf.Tensor, *, rate: tf.Tensor, proximal: float = 0.0
+) -> tuple[Tensors, dict[str, tf.Tensor]]:
+    """SGD over all steps of a client.
+
+    Args:
+        apply: the model.
+        start: weights that it starts from.
+        batches: of the client.
+        key: int32 `[3]`.
+        rate: of learning.
+        proximal: mu of a term mu / 2 ||w - start||^2 in the loss.
+
+    Returns:
+        The last weights, and the metrics.
+    """
+
+    def step(number: tf.Tensor, weights: Tensors) -> tuple[Tensors, dict[str, tf.Tensor]]:
+        gradient = differentiate(apply, weights, batches, number, key)
+        leaves = gradient.leaves
+        if proximal:
+            leaves = add(leaves, subtract(weights, start), scale=proximal)
+        return add(weights, leaves, scale=-rate), gradient.metrics
+
+    return run_steps(batches, start, step)
+
+
+def average_gradient(
+    apply: Apply, weights: Tensors, batches: Batches, key: tf.Tensor
+) -> tuple[Tensors, dict[str, tf.Tensor]]:
+    """The gradient of the mean loss over all examples of a client, and the metrics."""
+
+    def step(number: tf.Tensor, total: Tensors) -> tuple[Tensors, dict[str, tf.Tensor]]:
+        gradient = differentiate(apply, weights, batches, number, key)
+        return add(total, gradient.leaves, scale=gradient.examples), gradient.metrics
+
+    total, metrics = run_steps(batches, [tf.zeros_like(weight) for weight in weights], step)
+    return [leaf / tf.maximum(metrics["examples"], 1) for leaf in total], metrics
+
+
+def add(leaves: Tensors, others: Tensors, *, scale: tf.Tensor | float) -> Tensors:
+    """``leaves + scale * others``."""
+    return [leaf + scale * other for leaf, other in zip(leaves, others, strict=True)]
+
+
+def subtract(leaves: Tensors, others: Tensors) -> Tensors:
+    """``leaves - others``."""
+    return [leaf - other for leaf, other in zip(leaves, others, strict=True)]
 
 
 def keep_nothing(weights: Leaves) -> Leaves:  # noqa: ARG001
@@ -103,6 +150,6 @@ def keep_nothing(weights: Leaves) -> Leaves:  # noqa: ARG001
     return []
 
 
-def subtract(after: Tensors, before: Tensors) -> Tensors:
-    """Leaf by leaf."""
-    return [new - old for new, old in zip(after, before, strict=True)]
+def as_leaf(value: float, weights: Leaves) -> NDArray[Any]:
+    """A scalar in the type of the weights."""
+    return np.asarray(value, weights[0].dtype)

@@ -66,7 +66,8 @@ class XlaEngine:
 def add_up(results: Iterator[ShardResult], packed: list[MicroShard]) -> CohortResult:
     """Adds micro-shards up in the order that they come in."""
     total: Leaves = []
-    stack, weights, states, metrics = [], [], [], {}
+    stack, states, metrics = [], [], {}
+    weights = [np.zeros(0, np.float32)]
     for result, shard in zip(results, packed, strict=True):
         taken = int(shard.clients)
         leaves = [leaf.numpy() for leaf in result.total]

@@ -88,6 +88,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         ({"data.partition.alpha": 1e-300}, "data.partition.alpha"),
         ({"data.partition.alpha": float("nan")}, "data.partition.alpha"),
         ({"data.partition.alpha": float("inf")}, "data.partition.alpha"),
+        ({"training.algorithm": "fedfoo"}, "training.algorithm"),
+        ({"training.algorithm": "scaffold", "training.proximal": 0.1}, "training.proximal does nothing in scaffold"),
+        ({"training.client_momentum": 0.9}, "training.client_momentum does nothing in fedavg.*mimelite"),
+        ({"training.personal_pull": 0.1}, "training.personal_pull does nothing in fedavg.*ditto"),
+        ({"training.server_momentum": 0.9}, "training.server_momentum does nothing with adam"),
+        ({"training.server_optimizer": "sgd", "training.server_epsilon": 1e-3}, "training.server_epsilon"),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_by_name(overrides, named):
