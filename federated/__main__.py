@@ -18,6 +18,7 @@ COMMANDS = {
     "split": "split a labelled file in two, to train on and to judge by",
     "clients": "show who the clients of a run would be, and how different they are",
     "train": "train a model by federated rounds",
+    "bench": "measure how long a round takes, beside TensorFlow Federated",
     "resume": "go on with a run that was interrupted",
     "report": "show what a run did, as a page, a table, and by the cost of a target",
 }

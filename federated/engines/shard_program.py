@@ -14,7 +14,9 @@ from federated.engines.cohort import CLIENTS, MicroShard
 
 
 class ShardResult(NamedTuple):
-    """What a micro-shard gives back; axis 0 of all but `total` and `metrics` is the slot, `CLIENTS` long."""
+    """What a micro-shard gives back, tensors inside the program and arrays outside. Axis 0 of all but `total` and
+    `metrics` is the slot, `CLIENTS` long.
+    """
 
     total: Tensors
     """Sum of the updates in slot order; empty where the updates are stacked."""
@@ -51,7 +53,10 @@ def build_shard_program(
         start = _start(run(tf.constant(0)), stacked=aggregation.stacked)
         return tf.while_loop(lambda slot, _: slot < shard.clients, body, (0, start))[1]
 
-    return program
+    def run_shard(given: ClientInput, shard: MicroShard) -> ShardResult:
+        return tf.nest.map_structure(lambda tensor: tensor.numpy(), program(given, shard))
+
+    return run_shard
 
 
 def _start(like: ClientResult, *, stacked: bool) -> ShardResult:

@@ -110,17 +110,20 @@ def _wait_ready(channel: grpc.Channel, worker: "subprocess.Popen[bytes]") -> Non
 class TffEngine:
     """Implements `federated.engines.cohort.Engine`. Use it inside `execution_context`."""
 
-    def __init__(self, algorithm: Algorithm, aggregation: Aggregation, *, shapes: Shapes, state: State) -> None:
+    def __init__(
+        self, algorithm: Algorithm, aggregation: Aggregation, *, shapes: Shapes, state: State, compiled: bool = False
+    ) -> None:
         """
         Args:
             algorithm: what the clients do.
             aggregation: what becomes of their updates.
             shapes: their `batch_size` and longest row are those of the clients' arrays.
             state: any of the algorithm's; it tells the types of what is sent around.
+            compiled: let XLA compile each client's part, anew for every number of steps; for benches.
         """
         self._shapes = Shapes(shapes.batch_size, shapes.steps, shapes.tokens[-1:])
         self._stacked = aggregation.stacked
-        self._computation = _build_computation(algorithm, aggregation, self._shapes, state)
+        self._computation = _build_computation(algorithm, aggregation, self._shapes, state, compiled=compiled)
 
     def pack(self, cohort: Cohort) -> list[OrderedDict[str, Any]]:
         """Implements `Engine`."""
@@ -159,7 +162,7 @@ def _flatten(update: Leaves) -> NDArray[Any]:
 
 
 def _build_computation(
-    algorithm: Algorithm, aggregation: Aggregation, shapes: Shapes, state: State
+    algorithm: Algorithm, aggregation: Aggregation, shapes: Shapes, state: State, *, compiled: bool
 ) -> "tff.Computation":
     """The clients' part of a round; one client tells the types of all."""
     (local,) = aggregation.local(1, [0])
@@ -182,7 +185,7 @@ def _build_computation(
             key=tff.TensorType(np.int32, [3]),
         )
     )
-    run_client = build_client(algorithm, aggregation)
+    run_client = tf.function(build_client(algorithm, aggregation), jit_compile=compiled)
 
     @tff.tensorflow.computation(broadcast, shared, own, given, data)
     def work(broadcast: Any, shared: Any, own: Any, given: Any, data: Any) -> Any:
