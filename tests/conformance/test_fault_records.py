@@ -6,6 +6,7 @@ import pytest
 from harness.arena import Arena
 from harness.matrix import Setup
 from harness.record_faults import SLOW_SECONDS, kill_by_record, poison, sabotage_variables, slow_model
+from harness.subject import ONLY_OWN
 
 pytestmark = pytest.mark.conformance
 
@@ -14,8 +15,11 @@ KILLER_BAR_SECONDS = 20
 RECOVERY_SECONDS = 3
 SESSION_SECONDS = 6
 """Without a heartbeat for so long, a worker loses its partitions."""
+MAX_POLL_MS = 7000
+"""So it does without a poll for so long."""
 
 
+@ONLY_OWN
 @pytest.mark.fault("poison")
 def test_poison_takes_no_neighbour_along(
     setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
@@ -31,6 +35,7 @@ def test_poison_takes_no_neighbour_along(
     note_waits("poison in every partition", waits, bar_seconds=POISON_BAR_SECONDS)
 
 
+@ONLY_OWN
 @pytest.mark.fault("killer")
 def test_a_record_that_kills_is_found_out(
     setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
@@ -45,11 +50,13 @@ def test_a_record_that_kills_is_found_out(
     note_waits(f"a record that killed {deaths} times", [wait], bar_seconds=KILLER_BAR_SECONDS)
 
 
+@ONLY_OWN
 @pytest.mark.fault("slow")
 def test_a_slow_model_does_not_cost_the_membership(
     setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
 ) -> None:
-    arena = open_arena(setup)
+    limits = {"SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS), "PROPERTIES": f"max.poll.interval.ms={MAX_POLL_MS}"}
+    arena = open_arena(setup, settings=limits)
     worker = arena.start_worker("a", **sabotage_variables())
     arena.await_ready(worker)
 

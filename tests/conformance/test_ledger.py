@@ -127,8 +127,8 @@ def test_an_answer_may_overtake_the_confirmation_of_its_record(identity: object)
     ledger.note_sent([sent(0, 0, at=5.0)])
 
     assert ledger.pending() == []
-    assert ledger.has_passed(0, 4.0)
-    assert not ledger.has_passed(0, 5.0)
+    assert ledger.reached(0) == 5.0
+    assert ledger.reached(1) == 0.0
     assert ledger.judge().kinds() == set()
 
 

@@ -58,11 +58,15 @@ class Facts:
         return int(self._describe(group).coordinator.id)
 
     def members(self, group: str) -> dict[str, set[int]]:
-        """Member's lasting name, or else its id -> partitions that the group gave it."""
+        """Member's lasting name -> partitions that the group gave it. Who has none is known by its client id."""
         return {
-            member.group_instance_id or member.member_id: {p.partition for p in member.assignment.topic_partitions}
+            member.group_instance_id or member.client_id: {p.partition for p in member.assignment.topic_partitions}
             for member in self._describe(group).members
         }
+
+    def member_ids(self, group: str) -> set[str]:
+        """What the group calls its members; who leaves and comes back under its name is called something else."""
+        return {member.member_id for member in self._describe(group).members}
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Partition -> offset that the group has committed, where it has."""
@@ -110,8 +114,9 @@ class Facts:
             admin = self._connect()  # its questions end with it
             try:
                 return {subject: answer.result(REQUEST_SECONDS) for subject, answer in question(admin).items()}
-            except KafkaException as error:
-                if error.args[0].code() not in MOVING or time.monotonic() > deadline:
+            except (KafkaException, TimeoutError) as error:
+                is_moving = isinstance(error, TimeoutError) or error.args[0].code() in MOVING
+                if not is_moving or time.monotonic() > deadline:
                     raise
 
     def _connect(self) -> AdminClient:

@@ -197,9 +197,9 @@ class Ledger(Notebook):
         record = self._named.get(identity)
         return None if record is None else self.first_answer(record)
 
-    def has_passed(self, partition: int, moment_seconds: float) -> bool:
-        """True if a record of the partition is answered that was confirmed after that moment."""
-        return self._reached.get(partition, 0.0) > moment_seconds
+    def reached(self, partition: int) -> float:
+        """When the latest of the partition's answered records had been confirmed; 0 while none is answered."""
+        return self._reached.get(partition, 0.0)
 
     def longest_waits(self, *, since: float, until: float) -> dict[int, float]:
         """Input partition -> longest time in seconds in which a reader got no answer to its records.

@@ -15,9 +15,9 @@ def storm(arena: Arena, *, rounds: int) -> list[float]:
             former.signal(signal.SIGINT)
             arena.retire(former)
         newcomers = arena.start_worker("b"), arena.start_worker("c")
-        await_shares(arena, "b", "c")
         arena.await_progress()
-        struck = arena.strike(lambda: kill_alive(newcomers[0]))
+        shares = await_shares(arena, "b", "c")
+        struck = of(shares["b"], arena.strike(lambda: kill_alive(newcomers[0])))
         newcomers[1].signal(signal.SIGINT)
         arena.retire(newcomers[1])
         # It comes back at once, in the middle of the rebalance that the other's departure has begun.
@@ -37,19 +37,19 @@ def scale_in(arena: Arena, name: str) -> float:
     """
 
     def strike_once(_: int) -> Strike:
-        worker = arena.workers[name]
-        moved.append(await_shares(arena, *arena.workers)[name])
-        struck = arena.strike(lambda: worker.signal(signal.SIGINT))
+        nonlocal moved
+        worker = arena.workers.get(name) or arena.start_worker(name)
+        moved = await_shares(arena, *arena.workers)[name]
+        struck = of(moved, arena.strike(lambda: worker.signal(signal.SIGINT)))
         assert worker.wait() == 0, worker.log()
         arena.retire(worker)
-        struck = struck._replace(pending=[record for record in struck.pending if record.source.partition in moved[0]])
         arena.await_progress()
         return struck
 
-    moved: list[set[int]] = []
+    moved: set[int] = set()
     arena.await_progress()
     [struck] = until_landed(arena, 1, strike_once)
-    return arena.longest_wait(since=struck.moment_seconds, partitions=moved[0])
+    return arena.longest_wait(since=struck.moment_seconds, partitions=moved)
 
 
 def kill_for_good(arena: Arena, name: str, *, seconds: float) -> float:
@@ -60,17 +60,23 @@ def kill_for_good(arena: Arena, name: str, *, seconds: float) -> float:
     """
 
     def strike_once(_: int) -> Strike:
-        worker = arena.workers[name]
-        moved.append(await_shares(arena, *arena.workers)[name])
-        struck = arena.strike(lambda: kill_alive(worker))
+        nonlocal moved
+        worker = arena.workers.get(name) or arena.start_worker(name)
+        moved = await_shares(arena, *arena.workers)[name]
+        struck = of(moved, arena.strike(lambda: kill_alive(worker)))
         arena.retire(worker)
         arena.await_progress(seconds=seconds)
         return struck
 
-    moved: list[set[int]] = []
+    moved: set[int] = set()
     arena.await_progress()
     [struck] = until_landed(arena, 1, strike_once)
-    return arena.longest_wait(since=struck.moment_seconds, partitions=moved[0])
+    return arena.longest_wait(since=struck.moment_seconds, partitions=moved)
+
+
+def of(partitions: set[int], strike: Strike) -> Strike:
+    """The strike, for those of the pending records that the worker had which was struck."""
+    return strike._replace(pending=[record for record in strike.pending if record.source.partition in partitions])
 
 
 def await_shares(arena: Arena, *names: str) -> dict[str, set[int]]:

@@ -3,7 +3,7 @@
 import signal
 import time
 
-from harness.arena import PROGRESS_SECONDS, Arena, Strike, wall_clock_ms
+from harness.arena import Arena, Strike, wall_clock_ms
 from harness.strikes import pause, until_landed
 from harness.subject import WorkerProcess
 
@@ -47,8 +47,13 @@ def terminate_and_restart(arena: Arena, name: str, *, times: int) -> list[float]
     return [arena.longest_wait(since=struck.moment_seconds) for struck in until_landed(arena, times, strike_once)]
 
 
-def suspend_and_replace(arena: Arena, name: str) -> WorkerProcess:
+def suspend_and_replace(arena: Arena, name: str, *, seconds: float) -> WorkerProcess:
     """SIGSTOPs the worker, starts another of the same name, and SIGCONTs it when that one has taken over.
+
+    Args:
+        arena: the case.
+        name: of both.
+        seconds: the worker is suspended at least so long.
 
     Returns:
         The one that was suspended; it must end by itself.
@@ -60,6 +65,7 @@ def suspend_and_replace(arena: Arena, name: str) -> WorkerProcess:
         struck = struck._replace(after_ms=wall_clock_ms())
         arena.start_worker(name)
         arena.await_progress()
+        pause(max(0.0, struck.moment_seconds + seconds - time.monotonic()))
         suspended[-1].signal(signal.SIGCONT)
         return struck
 
@@ -67,22 +73,6 @@ def suspend_and_replace(arena: Arena, name: str) -> WorkerProcess:
     arena.await_progress()
     list(until_landed(arena, 1, strike_once))
     return suspended[-1]
-
-
-def await_survivor(arena: Arena, name: str, suspended: WorkerProcess) -> None:
-    """Returns when every partition is answered, by whichever of the two is left, or by a third that is started then."""
-    moment = time.monotonic()
-
-    def works() -> bool:
-        if arena.workers[name].status is not None:
-            if suspended.status is None:
-                arena.workers[name] = suspended
-            else:
-                arena.start_worker(name)
-        return all(arena.ledger.has_passed(partition, moment) for partition in range(arena.partitions))
-
-    arena.expect(works, f"one {name} works", PROGRESS_SECONDS)
-    arena.await_ready(arena.workers[name])
 
 
 def suspend_until_expelled(arena: Arena, name: str, *, seconds: float) -> float:

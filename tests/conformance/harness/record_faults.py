@@ -12,7 +12,7 @@ from harness.subject import SABOTAGE
 MOST_DEATHS = 6
 """Two at one offset are enough to suspect a record; some more may be needed to corner it."""
 SLOW_SECONDS = 8.0
-"""A batch takes longer than a session without a heartbeat may last."""
+"""A batch takes longer than a session without a heartbeat, and than a member without a poll, may last."""
 
 
 def sabotage_variables() -> dict[str, str]:
@@ -67,10 +67,10 @@ def slow_model(arena: Arena) -> float:
     """Sends a record with which the model takes longer than a session may last. Returns the longest wait."""
 
     def strike_once(_: int) -> Strike:
-        members = arena.facts.members(arena.group)
+        members = arena.facts.member_ids(arena.group)
         struck, _ = _inject(arena, f"the box {SLOW}", [0], expected="prediction")
         arena.await_progress()
-        assert arena.facts.members(arena.group) == members, "the group should not have noticed"
+        assert arena.facts.member_ids(arena.group) == members, "the group should not have noticed"
         return struck
 
     arena.await_progress()

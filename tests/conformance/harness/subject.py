@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import pytest
 from harness.shape import Shape
 
 from deploy.local.processes import ChildProcess
@@ -24,6 +25,8 @@ from deploy.local.processes import ChildProcess
 READY_SECONDS = 60
 EXIT_SECONDS = 45
 PREFIX = "LIMELIGHT_"
+IS_FOREIGN = bool(os.environ.get("CONFORMANCE_WORKER"))
+ONLY_OWN = pytest.mark.skipif(IS_FOREIGN, reason="the fault is planted in the model of Limelight's own worker")
 SABOTAGE = Path(__file__).parent / "sabotage"
 
 
