@@ -19,8 +19,8 @@ from worker.transport.deadline import Deadline
 
 pytestmark = pytest.mark.kafka
 
-LIMITS = {"session_timeout_seconds": 6, "properties": "max.poll.interval.ms=6000"}
-SCORING_SECONDS = 9
+LIMITS = {"session_timeout_seconds": 6, "properties": "max.poll.interval.ms=10000"}
+SCORING_SECONDS = 13
 RECORDS = 3
 
 
@@ -39,9 +39,6 @@ def test_polling_goes_on_while_a_slice_is_scored(kafka_group: Any) -> None:
         scored.set()
         return [b"{}"] * len(records)
 
-    member.poll()
-    kafka_group.fill(RECORDS)
-    before, epochs = member_ids(kafka_group), member.ownership.epochs(member.source.assignment())
     delivery = SliceDelivery(
         member.open_sink(),
         member.ownership,
@@ -65,7 +62,10 @@ def test_polling_goes_on_while_a_slice_is_scored(kafka_group: Any) -> None:
         timer=lambda _: nullcontext(),
         aborted=failures.append,
     )
+    member.poll()
+    before, epochs = member_ids(kafka_group), member.ownership.epochs(member.source.assignment())
     pipeline.start()
+    kafka_group.fill(RECORDS)
     try:
         deadline = Deadline(4 * SCORING_SECONDS)
         while not pipeline.finished:
