@@ -25,7 +25,8 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]))
 mixed_text = st.lists(
     st.sampled_from(["good", "Don't", "ＧＯＯＤ", "好", "差评", "🍜", "e\u0301", "_", "3.5", "!", " ", "\n", "\u3000"])
 ).map("".join)
-texts = any_text | mixed_text
+ascii_text = st.text("aB9'_-. \t\x1c\x7f")
+texts = any_text | mixed_text | ascii_text
 rows = st.lists(st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=9), min_size=1, max_size=6)
 
 
