@@ -60,22 +60,29 @@ class ChildProcess:
         tethered = [sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *map(str, command)]
         with output.open("ab") as sink:
             self._output_start = sink.tell()
-            forking = _forking_thread.submit(
-                subprocess.Popen,
-                tethered,
-                stdin=subprocess.PIPE,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-                env={**(os.environ if inherited is None else inherited), **(environment or {})},
-                start_new_session=True,
-            )
+            started: list[subprocess.Popen[bytes]] = []
+
+            def fork() -> None:
+                process = subprocess.Popen(
+                    tethered,
+                    stdin=subprocess.PIPE,
+                    stdout=sink,
+                    stderr=subprocess.STDOUT,
+                    env={**(os.environ if inherited is None else inherited), **(environment or {})},
+                    start_new_session=True,
+                )
+                started.append(process)
+
             try:
-                self._process = forking.result()
+                _forking_thread.submit(fork).result()
             except KeyboardInterrupt:
-                # It came while the program was being started, and nobody will ever hold this object.
-                self._process = forking.result()
-                self.kill()
+                # It came while the program was being started, and nobody will ever hold this object. What the thread
+                # has begun is done when it takes something else.
+                _forking_thread.submit(int).result()
+                for self._process in started:
+                    self.kill()
                 raise
+            [self._process] = started
 
     @property
     def pid(self) -> int:
