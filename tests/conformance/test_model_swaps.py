@@ -34,6 +34,7 @@ ROLLBACKS = 3
 GROWTH_BAR_MIB = 20
 P99_BAR = 2.0
 ROLLBACK_BAR_SECONDS = 1
+TELLING_SECONDS = 30
 SHADOWED_RECORDS = 200
 SHADOW_SECONDS = 60
 """At the lowest priority, on a machine that is busy with other things."""
@@ -113,3 +114,24 @@ def test_a_canary_and_a_shadow_under_load(stage: Stage, conclude: Callable[[Aren
         predictions = [json.loads(message.value()) for message in consumer.consume(SHADOWED_RECORDS, SHADOW_SECONDS)]
     assert len(predictions) == SHADOWED_RECORDS
     assert {prediction["model"]["version"] for prediction in predictions} == {shadow}
+
+
+@pytest.mark.parametrize("stage", [RD], indirect=True)
+def test_a_registry_that_goes_away_under_load(
+    stage: Stage, conclude: Callable[[Arena], object], tmp_path: Path
+) -> None:
+    arena, worker = stage.arena, stage.worker
+    assert worker.ask("/readyz")[0] == 200
+
+    (tmp_path / "registry").rename(tmp_path / "elsewhere")
+    arena.expect(lambda: worker.ask("/readyz")[0] == 503, "readiness tells", TELLING_SECONDS)
+    arena.await_progress()
+    assert json.loads(worker.ask("/readyz")[1])["conditions"]["deployment_followed"] is False
+    assert b"limelight_deployment_followed 0.0" in worker.ask("/metrics")[1]
+
+    (tmp_path / "elsewhere").rename(tmp_path / "registry")
+    arena.expect(lambda: worker.ask("/readyz")[0] == 200, "readiness tells", TELLING_SECONDS)
+    conclude(arena)
+    told = [line for line in worker.log(lines=10_000).splitlines() if "not what the registry asks for" in line]
+    assert len(told) == 1
+    assert "cannot be used: No such file or directory" in told[0]

@@ -8,12 +8,15 @@ Any program that keeps this protocol can be put to the test (see README.md besid
 * SIGTERM ends it in order, with status 0.
 """
 
+import http.client
+import json
 import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -24,6 +27,7 @@ from deploy.local.processes import ChildProcess
 
 READY_SECONDS = 60
 EXIT_SECONDS = 45
+PAGE_SECONDS = 10
 PREFIX = "LIMELIGHT_"
 IS_FOREIGN = bool(os.environ.get("CONFORMANCE_WORKER"))
 ONLY_OWN = pytest.mark.skipif(IS_FOREIGN, reason="the fault is planted in the model of Limelight's own worker")
@@ -83,6 +87,15 @@ class WorkerProcess:
     def is_ready(self) -> bool:
         """True if it has said that it joined its group."""
         return self._ready_file.exists()
+
+    def ask(self, page: str) -> tuple[int, bytes]:
+        """Status and body of one of Limelight's own health pages, such as ``/readyz``; only when it is ready."""
+        port = json.loads(self._ready_file.read_text())["health_port"]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PAGE_SECONDS)
+        with closing(connection):
+            connection.request("GET", page)
+            response = connection.getresponse()
+            return response.status, response.read()
 
     @property
     def status(self) -> int | None:
