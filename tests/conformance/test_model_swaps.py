@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from harness.arena import Arena
 from harness.attention_lstm import NAME, write_version
-from harness.matrix import ONCE, PYTHON, RD, Setup, strikes
+from harness.matrix import IS_WHOLE, ONCE, PYTHON, RD, Setup, strikes
 from harness.shape import Shape
 from harness.subject import Subject, WorkerProcess
 from harness.swaps import GenerationWatch, Swapping, partitions_in_order
@@ -31,6 +31,8 @@ pytestmark = [
 VERSIONS = 12
 """More than a worker keeps: each promotion loads a model."""
 ROLLBACKS = 3
+RATE = 2000.0 if IS_WHOLE else 400.0
+"""Records a second."""
 GROWTH_BAR_MIB = 20
 P99_BAR = 2.0
 ROLLBACK_BAR_SECONDS = 1
@@ -66,7 +68,7 @@ def stage(request: pytest.FixtureRequest, open_arena: Callable[..., Arena], tmp_
         "SHADOW_TOPIC": f"shadow-{uuid.uuid4().hex[:8]}",
     }
     subject = Subject.from_environment(os.environ)._replace(shape=watch)
-    arena = open_arena(Setup(1, ONCE, request.param), subject=subject, settings=settings)
+    arena = open_arena(Setup(1, ONCE, request.param), subject=subject, settings=settings, rate=RATE)
     create_topics(arena.cluster.bootstrap_servers, {settings["SHADOW_TOPIC"]: 1})
     worker = arena.start_worker("a", settings=settings)
     arena.await_ready(worker)

@@ -37,8 +37,9 @@ from worker.ports import Clock
 
 MAX_RETRY_SECONDS = 60.0
 """A bundle that is refused may be mended in place, but each try may download all of it."""
-CLOSE_SECONDS = 1.0
-"""A download is not waited for: it leaves nothing under its final name."""
+CLOSE_SECONDS = 5.0
+"""A model that is being loaded is waited for: ONNX Runtime should not be at work while the interpreter ends. A download
+that takes longer leaves nothing under its final name."""
 
 log = structlog.get_logger("worker")
 
@@ -176,20 +177,25 @@ class Follower:
                 raise
             self._tell(error, deployment.generation)
             return
-        before, self._taken = self._taken, deployment
+        if taken.refusal is not None:
+            self._postpone(deployment, taken.refusal)
+        else:
+            self._untaken = None
+        if taken.refusal is None or deployment != self._taken:
+            self._swap(deployment, taken)
+        self._tell(taken.refusal, deployment.generation)
+
+    def _swap(self, deployment: Deployment, taken: _Taken) -> None:
+        self._taken = deployment
         self.models.swap(taken.serving)
         self._shadowed(taken.shadow)
         self._metrics.model_swaps.inc()
         self._announce(taken.serving)
         # The version before stays for a rollback, whatever else was loaded goes.
-        kept = {*deployment.versions(), before.current}
+        kept = {*deployment.versions(), *deployment.trail[-1:]}
         self._loaded = {version: model for version, model in self._loaded.items() if version in kept}
         give_back_memory()
         self._remember(deployment)
-        self._untaken = None
-        if taken.refusal is not None:
-            self._postpone(deployment, taken.refusal)
-        self._tell(taken.refusal, deployment.generation)
 
     def _load_all(self, deployment: Deployment) -> _Taken:
         """What `deployment` asks for, without a canary or a shadow that is refused.

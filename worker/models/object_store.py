@@ -13,6 +13,8 @@ from worker.errors import DeploymentConflictError, RegistryError, RegistryUnreac
 from worker.models.store import Listing, Tagged
 from worker.settings import mask_credentials
 
+_S3_OPTIONS = {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 3, "read_timeout": 10}}
+"""s3fs tries five times by itself, and the next poll again: more would only delay the account of it."""
 _CONFLICTS = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409", "NoSuchKey", "404"})
 """S3's words for a condition that does not hold; the last two: the object to replace is gone."""
 
@@ -31,7 +33,10 @@ class ObjectStore:
         self._address = mask_credentials(address.rstrip("/"))
         try:
             self._files, self._root = fsspec.core.url_to_fs(
-                address.rstrip("/"), use_listings_cache=False, skip_instance_cache=True
+                address.rstrip("/"),
+                use_listings_cache=False,
+                skip_instance_cache=True,
+                **(_S3_OPTIONS if address.startswith("s3:") else {}),
             )
         except (ImportError, ValueError) as error:
             raise RegistryError(

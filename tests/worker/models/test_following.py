@@ -123,6 +123,42 @@ def test_a_rollback_needs_nothing_but_the_deployment_file(
     assert following.built == [first, second]
 
 
+def test_a_rollback_stays_instant_while_canaries_come_and_go(
+    following: Any, versions: list[Path], make_events: Events, tmp_path: Path
+) -> None:
+    first, second, third = (following.publish(path) for path in versions[:3])
+    following.promote(first)
+    follower = following.open()
+    following.promote(second)
+    follower.poll()
+    following.start_canary(third, 100)
+    follower.poll()
+    shutil.rmtree(tmp_path / "cache" / "tiny")
+
+    following.roll_back()
+    follower.poll()
+
+    assert set(names(follower, make_events(3))) == {(4, first)}
+    assert following.built == [first, second, third]
+
+
+def test_a_canary_that_stays_refused_is_no_swap(following: Any, versions: list[Path]) -> None:
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    follower = following.open()
+    following.start_canary(ABSENT, 100)
+    with capture_logs() as logs:
+        for _ in range(50):
+            follower.poll()
+            following.clock.seconds += 1
+    assert following.sample("limelight_model_swaps_total") == 1
+    assert len(logs) == 2, "the generation in use, and what is missing of it"
+
+    following.start_canary(second, 100)
+    follower.poll()
+    assert follower.models.canary.version == second
+
+
 def test_what_is_no_longer_needed_leaves_the_memory(following: Any, versions: list[Path]) -> None:
     published = [following.publish(path) for path in versions]
     following.promote(published[0])
@@ -380,6 +416,33 @@ def test_its_thread_polls_until_it_is_closed(following: Any, versions: list[Path
     assert taken.wait(10)
     follower.close()
 
+    assert not follower._thread.is_alive()
+
+
+def test_closing_does_not_wait_for_a_download_that_hangs(
+    following: Any, versions: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following.promote(following.publish(versions[0]))
+    follower = following.open()
+    following.promote(following.publish(versions[1]))
+    hanging, ended = threading.Event(), threading.Event()
+
+    def hang(version: str) -> Any:
+        hanging.set()
+        ended.wait()
+        raise RegistryUnreachableError("the network is gone")
+
+    follower._cache.fetch = hang
+    follower._poll_seconds = 0.01
+    monkeypatch.setattr("worker.models.following.CLOSE_SECONDS", 0.01)
+    follower.start()
+    assert hanging.wait(10)
+
+    follower.close()
+
+    assert follower._thread.is_alive()
+    ended.set()
+    follower._thread.join(10)
     assert not follower._thread.is_alive()
 
 

@@ -72,7 +72,8 @@ def test_a_bundle_without_its_manifest_is_none(opened: Registry, store: Store, v
         opened.files(versions[0].name)
 
 
-def test_a_bundle_of_another_model_is_refused(store: Store, versions: list[Path], tmp_path: Path) -> None:
+def test_a_bundle_of_another_model_is_refused(registry: Registry, versions: list[Path], tmp_path: Path) -> None:
+    store = registry._store
     with pytest.raises(RegistryError, match="holds the model tiny, and LIMELIGHT_MODEL_NAME is huge"):
         Registry(store, "huge").publish(versions[0])
     with pytest.raises(BundleError, match="no bundle at"):
@@ -160,25 +161,23 @@ def test_a_write_that_is_made_twice_by_the_client_has_succeeded(
         (b'{"schema_version": 1, "name": "tiny", "generation": 1, "current": "../../x"}', "names '../../x', which is"),
     ],
 )
-def test_a_deployment_that_leads_elsewhere_is_refused(
-    opened: Registry, store: Store, data: bytes, message: str
-) -> None:
-    store.put_directory("tiny", {deployments.FILE: data})
+def test_a_deployment_that_leads_elsewhere_is_refused(registry: Registry, data: bytes, message: str) -> None:
+    registry._store.put_directory("tiny", {deployments.FILE: data})
 
     with pytest.raises(RegistryError, match=message):
-        opened.deployment()
+        registry.deployment()
 
 
-def test_a_prefix_names_one_version(opened: Registry, versions: list[Path]) -> None:
-    version = opened.publish(versions[0])
-    other = opened.publish(versions[1])
+def test_a_prefix_names_one_version(registry: Registry, versions: list[Path]) -> None:
+    version = registry.publish(versions[0])
+    other = registry.publish(versions[1])
 
-    assert opened.resolve(version[:8]) == version
-    assert opened.resolve(other) == other
+    assert registry.resolve(version[:8]) == version
+    assert registry.resolve(other) == other
     with pytest.raises(RegistryError, match="no version begins with 'zzzz'"):
-        opened.resolve("zzzz")
+        registry.resolve("zzzz")
     with pytest.raises(RegistryError, match=r"2 versions begin with ''.*Give 4 or more"):
-        opened.resolve("")
+        registry.resolve("")
 
 
 def test_a_directory_that_is_not_mounted_is_not_an_empty_registry(tmp_path: Path) -> None:
