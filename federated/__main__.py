@@ -16,10 +16,14 @@ from worker.errors import LimelightError
 COMMANDS = {
     "generate": "write customer messages for demonstrations and tests",
     "split": "split a labelled file in two, to train on and to judge by",
+    "plays": "turn plays into examples of a next-character model",
     "clients": "show who the clients of a run would be, and how different they are",
     "train": "train a model by federated rounds",
     "bench": "measure how long a round takes, beside TensorFlow Federated",
     "resume": "go on with a run that was interrupted",
+    "evaluate": "judge a finished run's model, and open its test set",
+    "explain": "show what a model answers to a text, and where it looked",
+    "sweep": "train a model for each combination of values, and choose one",
     "report": "show what a run did, as a page, a table, and by the cost of a target",
 }
 

@@ -5,7 +5,7 @@ This module and what only it imports load TensorFlow.
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -34,6 +34,7 @@ from federated.run_state import Keeper, RunState
 from federated.saved_model import write_saved_model
 from federated.server import Server
 from worker.bundle import AttentionAxes, ModelCard, TextField, Training
+from worker.messages import RoundRecord
 
 EVALUATION_BATCH = 256
 
@@ -56,8 +57,16 @@ class RunResult(Struct, frozen=True):
     out: str
 
 
-def train(directory: RunDirectory, file: RunFile, federation: Federation) -> RunResult:
+def train(
+    directory: RunDirectory, file: RunFile, federation: Federation, *, reports: Sequence[Callable[[RoundRecord], None]]
+) -> RunResult:
     """Trains a run to its end, from its last checkpoint if there is one, and writes the SavedModel.
+
+    Args:
+        directory: of the run; gets the records and the checkpoints.
+        file: what was asked for.
+        federation: the clients.
+        reports: get each round's record too.
 
     Raises:
         CheckpointError: the run's state cannot be saved, or cannot be used.
@@ -92,7 +101,7 @@ def train(directory: RunDirectory, file: RunFile, federation: Federation) -> Run
             state,
             run=file.run,
             evaluate=evaluate,
-            reports=[write, show],
+            reports=[write, show, *reports],
             save=keeper.save,
         )
     classifier.set_weights(outcome.weights)

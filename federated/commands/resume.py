@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from federated.commands.federation import federate
-from federated.commands.running import run_training
+from federated.commands.running import add_broker_argument, run_training
 from federated.data.store import ClientStore
 from federated.errors import CheckpointError
 from federated.outputs import check_outputs
@@ -15,6 +15,7 @@ from federated.run_directory import RunDirectory, describe_environment
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.add_argument("logs", type=Path, metavar="LOGS", help="directory of the run's logs (train's --log-dir)")
+    add_broker_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -37,4 +38,4 @@ def run(arguments: argparse.Namespace) -> None:
     now = describe_environment()
     if changed := [name for name, value in file.environment.items() if now.get(name) != value]:
         print(f"note: {', '.join(changed)} changed since; the last bits of the model may differ", file=sys.stderr)
-    run_training(directory, file, federation)
+    run_training(directory, file, federation, bootstrap_servers=arguments.bootstrap_servers)

@@ -1,7 +1,10 @@
 """Trains a run to its end and says what came out; for a new run and for one that goes on."""
 
+import argparse
 import sys
 import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +13,33 @@ import msgspec
 from federated.data.clients import Federation
 from federated.errors import DivergenceError, OutputError
 from federated.run_directory import RunDirectory, RunFile
+from federated.training_topic import open_topic
 from worker.files import write_file
+from worker.messages import RoundRecord
 
 if TYPE_CHECKING:
     from federated.training import RunResult
 
+Reports = Sequence[Callable[[RoundRecord], None]]
 
-def run_training(directory: RunDirectory, file: RunFile, federation: Federation) -> None:
+
+def add_broker_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds where rounds may go beside the logs."""
+    parser.add_argument(
+        "--bootstrap-servers", metavar="H:P", help="send each round to the topic limelight.training of this broker"
+    )
+
+
+def run_training(
+    directory: RunDirectory, file: RunFile, federation: Federation, *, bootstrap_servers: str | None
+) -> None:
     """Trains, writes the model and the figures, and prints one line.
+
+    Args:
+        directory: of the run.
+        file: what was asked for.
+        federation: its clients.
+        bootstrap_servers: of a broker that gets the rounds, if any.
 
     Raises:
         CheckpointError: the run's state cannot be saved, or cannot be used.
@@ -27,7 +49,8 @@ def run_training(directory: RunDirectory, file: RunFile, federation: Federation)
     """
     _announce(file, federation)
     try:
-        result = _train(directory, file, federation)
+        with open_topic(bootstrap_servers) if bootstrap_servers else nullcontext() as send:
+            result = _train(directory, file, federation, [send] if send else [])
     except (KeyboardInterrupt, SystemExit):
         print(
             f"interrupted: no model was written. Go on with: python -m federated resume {directory.path}",
@@ -63,13 +86,13 @@ def _announce(file: RunFile, federation: Federation) -> None:
         )
 
 
-def _train(directory: RunDirectory, file: RunFile, federation: Federation) -> "RunResult":
+def _train(directory: RunDirectory, file: RunFile, federation: Federation, reports: Reports) -> "RunResult":
     # One of TensorFlow Federated's dependencies says so at every import.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
     from federated.training import train  # noqa: PLC0415
 
-    return train(directory, file, federation)
+    return train(directory, file, federation, reports=reports)
 
 
 def _write_figures(path: Path, result: "RunResult") -> None:

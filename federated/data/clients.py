@@ -79,6 +79,31 @@ class StoredExamples(Sequence[Example]):
         )
 
 
+class SealedTest:
+    """The test set: nothing reads it before it is opened, see `federated.data.populations`."""
+
+    def __init__(self, store: ClientStore, rows: NDArray[np.int64], encoding: Encoding) -> None:
+        """
+        Args:
+            store: where the examples are.
+            rows: which are the test set's.
+            encoding: what the model knows.
+        """
+        self._store, self._rows, self._encoding = store, rows, encoding
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def open(self) -> tuple[ClientDataset, NDArray[np.int64]]:
+        """The examples, and the client of each; where the data names none, all of them count as one client's.
+
+        Raises:
+            DataError: an example has a label that training has not seen.
+        """
+        owners = self._store.client[self._store.positions[self._rows]].astype(np.int64)
+        return self._encoding.read(self._store, self._rows), np.maximum(owners, 0)
+
+
 class Federation(NamedTuple):
     """The clients, and what the model is judged by."""
 
@@ -92,6 +117,8 @@ class Federation(NamedTuple):
     """The same examples as `heldout`, in the same order."""
     validation: StoredClients
     """Whole clients that never train; choices are made on them. Empty unless asked for."""
+    test: SealedTest
+    """Empty unless asked for."""
     labels: list[str]
     vocabulary: list[str]
     """Token of each id."""
@@ -110,8 +137,6 @@ def build_federation(
 ) -> Federation:
     """Splits a store into populations, and learns labels and vocabulary from the training clients alone.
 
-    The test population is not part of it; see `federated.data.populations`.
-
     Raises:
         DataError: the examples are too few, name no client where one is needed, have fewer than two labels, or no token
             often enough; or a held-out example has a label that training has not seen.
@@ -128,6 +153,7 @@ def build_federation(
         heldout_owner=populations.heldout_owner,
         heldout_examples=StoredExamples(store, populations.heldout),
         validation=StoredClients(store, populations.validation, encoding),
+        test=SealedTest(store, populations.test, encoding),
         labels=encoding.labels,
         vocabulary=encoding.vocabulary,
         max_tokens=max_tokens,

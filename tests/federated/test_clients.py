@@ -123,6 +123,16 @@ def test_validation_clients_do_not_train(build, messages):
     assert everybody + federation.validation.sizes.sum() == len(messages)
 
 
-def test_the_test_set_is_not_part_of_a_federation(build, messages):
+def test_the_test_set_is_apart_until_it_is_opened(build, messages):
     federation = build(messages, shares=Shares(heldout=0.2, test=0.25))
     assert federation.clients.sizes.sum() + len(federation.heldout.label) == pytest.approx(450, abs=5)
+    data, owners = federation.test.open()
+    assert len(federation.test) == len(data.label) == len(owners) == pytest.approx(150, abs=5)
+    assert len(set(owners)) > 5
+    assert len(build(messages).test) == 0
+
+
+def test_a_test_set_without_clients_counts_as_one(build):
+    rows = [Example(f"{label} {number}", label) for label in "ab" for number in range(30)]
+    data, owners = build(rows, min_count=1, shares=Shares(heldout=0.2, test=0.25)).test.open()
+    assert owners.tolist() == [0] * len(data.label)

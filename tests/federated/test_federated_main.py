@@ -39,6 +39,12 @@ def test_generating_needs_no_tensorflow_and_no_pyarrow():
     assert not {"tensorflow", "tensorflow_federated", "pyarrow"} & loaded
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_is_quick(command):
+    """It loads none of the libraries that take longer than the half second that a person waits without noticing."""
+    assert not {"tensorflow", "tensorflow_federated", "pyarrow", "scipy"} & modules_after(command, "--help")
+
+
 @pytest.mark.parametrize("words", [[], ["unknown"], ["--records", "5"]])
 def test_wrong_usage(words, capsys):
     with pytest.raises(SystemExit) as caught:

@@ -119,7 +119,7 @@ def test_rounds_have_to_be_at_least_one(rounds, capsys):
 def test_the_help_names_the_presets(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
-    assert "demo, example, reviews" in capsys.readouterr().out
+    assert "demo, example, plays, reviews" in capsys.readouterr().out
 
 
 def test_refusing_does_not_wait_for_tensorflow(tmp_path):
