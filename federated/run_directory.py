@@ -4,7 +4,7 @@
 
     LOGS/
     ├── run.json             `RunFile`: what was asked for, and on which machine
-    ├── store/               the client store that it trains on
+    ├── store/               the client store that it trains on, for its owner's eyes only
     ├── checkpoint           its state after the last round that was saved, see `federated.checkpoint`
     ├── clients/             states that stay with clients, see `federated.client_states`
     ├── rounds.jsonl, tensorboard/
@@ -83,6 +83,8 @@ class RunDirectory:
             self._remove([self.file, self.checkpoint, self.clients, self.store, self.test_openings])
             self.path.mkdir(parents=True, exist_ok=True)
             store.move(self.store)
+            # It holds what clients wrote, beside logs that people pass around.
+            self.store.chmod(0o700)
             self._write(file)
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}. Change --log-dir.") from error

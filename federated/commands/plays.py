@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, required=True, metavar="FILE", help="text whose speeches start 'Name:'")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON Lines, for --preset plays")
     parser.add_argument("--window", type=count, default=32, metavar="N", help="characters read at once (%(default)s)")
-    parser.add_argument("--stride", type=count, default=4, metavar="N", help="from window to window (%(default)s)")
+    parser.add_argument("--stride", type=count, default=8, metavar="N", help="from window to window (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:

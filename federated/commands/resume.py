@@ -4,12 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from federated.checkpoint import load_checkpoint
 from federated.commands.federation import federate
 from federated.commands.running import add_broker_argument, run_training
 from federated.data.store import ClientStore
 from federated.errors import CheckpointError
 from federated.outputs import check_outputs
-from federated.run_directory import RunDirectory, describe_environment
+from federated.run_directory import RunDirectory, describe_environment, digest_run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
     figures = Path(file.figures) if file.figures else None
     check_outputs(Path(file.out), log_dir=arguments.logs, figures=figures, data=None)
     federation = federate(file.config, ClientStore(directory.store))
+    if directory.checkpoint.exists():
+        # Again when it is needed; but what cannot be used is refused before TensorFlow is loaded.
+        load_checkpoint(directory.checkpoint, config_digest=digest_run(file))
     now = describe_environment()
     if changed := [name for name, value in file.environment.items() if now.get(name) != value]:
         print(f"note: {', '.join(changed)} changed since; the last bits of the model may differ", file=sys.stderr)

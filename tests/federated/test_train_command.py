@@ -12,6 +12,7 @@ import msgspec
 import pytest
 import tensorflow as tf
 
+from federated.data.store import ClientStore
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.train
@@ -61,6 +62,16 @@ def test_tensorboard_shows_the_same(trained):
     losses = [(record.round, pytest.approx(record.train["loss"])) for record in records]
     assert shown["train/loss"] == losses
     assert shown["heldout/accuracy"] == [(3, pytest.approx(trained.figures["heldout_accuracy"]))]
+
+
+def test_what_clients_wrote_is_in_no_log_and_on_no_screen(trained):
+    store = ClientStore(trained.logs / "store")
+    assert (trained.logs / "store").stat().st_mode & 0o077 == 0
+    texts = [store.text(row).encode() for row in range(len(store))]
+    logs = [path for path in trained.logs.rglob("*") if path.is_file() and path.parent.name != "store"]
+    assert {"rounds.jsonl", "run.json"} < {path.name for path in logs}
+    said = b"".join(path.read_bytes() for path in logs) + (trained.stdout + trained.stderr).encode()
+    assert not [text for text in texts if text in said]
 
 
 def test_training_that_diverges_writes_no_model(tmp_path, train_command):
