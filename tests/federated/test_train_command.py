@@ -36,8 +36,9 @@ def test_the_figures_say_what_the_run_did(trained):
 def test_prints_one_line_and_reports_rounds_plainly_where_there_is_no_terminal(trained):
     assert trained.stdout.startswith(f"{trained.out}: 3 rounds, 6 clients")
     assert trained.stdout.count("\n") == 1
-    first, *lines = [line for line in trained.stderr.splitlines() if not line.startswith("warning: this system")]
+    first, note, *lines = [line for line in trained.stderr.splitlines() if not line.startswith("warning: this system")]
     assert first.startswith("6 clients with 540 examples, 60 held out; 6 labels")
+    assert note == "note: 10 clients a round were asked for, 6 train: every round has all"
     assert [line.split(":")[0] for line in lines] == ["round 1/3", "round 2/3", "round 3/3"]
     assert "held-out accuracy" in lines[-1]
 
