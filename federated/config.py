@@ -28,6 +28,7 @@ MAX_TOKENS = 10_000
 MAX_SIZE = 4_096
 """Beyond these one array of the data, or one matrix of the model, takes gigabytes."""
 
+EngineName = Literal["xla", "tff", "ray"]
 AlgorithmName = Literal["fedavg", "fedsgd", "fednova", "scaffold", "mimelite", "ditto"]
 OWNERS = {"proximal": ("fedavg", "ditto"), "client_momentum": ("mimelite",), "personal_pull": ("ditto",)}
 """Settings of the training that not every algorithm reads: elsewhere they would be ignored in silence."""
@@ -82,9 +83,11 @@ class ModelConfig(Struct, frozen=True, forbid_unknown_fields=True):
 class TrainingConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """How the rounds go; by default FedAvg with an adaptive server (Reddi et al., 2021)."""
 
-    engine: Literal["xla", "tff"] = "xla"
-    """What executes the rounds: compiled, on this machine's cores, or in TensorFlow Federated's runtime, the
-    reference."""
+    engine: EngineName = "xla"
+    """What executes the rounds: ``xla`` compiled, on this machine's cores; ``ray`` the same on a Ray cluster; ``tff``
+    in TensorFlow Federated's runtime, the reference."""
+    ray_address: str = ""
+    """Head node of the cluster that ``ray`` joins, ``host:port``."""
     algorithm: AlgorithmName = "fedavg"
     rounds: PositiveInt = 20
     clients_per_round: PositiveInt = 10
@@ -205,6 +208,11 @@ def _check_training(training: TrainingConfig, origin: str) -> None:
                 f"{origin}: training.{name} does nothing in {training.algorithm}. Leave it out, or set "
                 f"training.algorithm to {' or '.join(owners)}."
             )
+    if bool(training.ray_address) != (training.engine == "ray"):
+        raise ConfigError(
+            f"{origin}: training.ray_address and --engine ray belong together. Give both, or neither; "
+            "`ray start --head` starts a cluster."
+        )
     if training.server_momentum and training.server_optimizer != "sgd":
         raise ConfigError(
             f"{origin}: training.server_momentum does nothing with {training.server_optimizer}. Leave it out, or set "

@@ -16,7 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from federated.algorithms.choice import build_algorithm
-from federated.algorithms.definition import Leaves
+from federated.algorithms.definition import Aggregation, Algorithm, Leaves
 from federated.algorithms.mean import WeightedMean
 from federated.client_states import require_room
 from federated.config import Config
@@ -38,7 +38,11 @@ from worker.messages import RoundRecord
 
 EVALUATION_BATCH = 256
 
-_LIBRARIES = {"xla": ("tensorflow", "numpy"), "tff": ("tensorflow-federated", "tensorflow", "numpy")}
+_LIBRARIES = {
+    "xla": ("tensorflow", "numpy"),
+    "tff": ("tensorflow-federated", "tensorflow", "numpy"),
+    "ray": ("ray", "tensorflow", "numpy"),
+}
 """What decides the numbers, by engine."""
 
 
@@ -144,8 +148,9 @@ def open_server(config: Config, federation: Federation, model: Model) -> Iterato
         EngineError: the engine's process failed.
     """
     training = config.training
-    clients = len(federation.clients)
-    algorithm, aggregation = build_algorithm(model.apply, training, clients=clients), WeightedMean()
+    sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
+    rebuild = partial(build_parts, config, **sizes, clients=len(federation.clients))
+    algorithm, aggregation = rebuild()
     shapes = plan_shapes(
         federation.clients.sizes.tolist(),
         epochs=training.local_epochs,
@@ -154,8 +159,22 @@ def open_server(config: Config, federation: Federation, model: Model) -> Iterato
     )
     initial = model.init(config.seed)
     state = algorithm.init(initial)
-    with open_engine(training.engine, algorithm, aggregation, shapes=shapes, state=state) as engine:
+    with open_engine(
+        training.engine,
+        algorithm,
+        aggregation,
+        shapes=shapes,
+        state=state,
+        rebuild=rebuild,
+        address=training.ray_address,
+    ) as engine:
         yield Server(algorithm, aggregation, engine, initial=initial)
+
+
+def build_parts(config: Config, *, vocabulary_size: int, classes: int, clients: int) -> tuple[Algorithm, Aggregation]:
+    """What a run's clients do; an engine of several processes builds it in each of them."""
+    model = build_model(config.model, vocabulary_size=vocabulary_size, classes=classes)
+    return build_algorithm(model.apply, config.training, clients=clients), WeightedMean()
 
 
 def predict(classifier: Classifier, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source_arguments(parser, instead="default: generated messages")
     parser.add_argument("--rounds", type=count, metavar="N", help="the same as --set training.rounds=N")
     parser.add_argument("--seed", type=int, metavar="S", help="the same as --set seed=S")
-    parser.add_argument("--engine", choices=["xla", "tff"], help="the same as --set training.engine=E")
+    parser.add_argument("--engine", choices=["xla", "tff", "ray"], help="the same as --set training.engine=E")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="rounds.jsonl and TensorBoard (default: OUT-logs)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the run's figures there")

@@ -1,16 +1,24 @@
 """Finds the engine by its name, and loads no more than that one needs."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
 
 from federated.algorithms.definition import Aggregation, Algorithm, State
+from federated.config import EngineName
 from federated.engines.cohort import Engine, Shapes
+from federated.errors import EngineError
 
 
 @contextlib.contextmanager
 def open_engine(
-    name: Literal["xla", "tff"], algorithm: Algorithm, aggregation: Aggregation, *, shapes: Shapes, state: State
+    name: EngineName,
+    algorithm: Algorithm,
+    aggregation: Aggregation,
+    *,
+    shapes: Shapes,
+    state: State,
+    rebuild: Callable[[], tuple[Algorithm, Aggregation]] | None = None,
+    address: str = "",
 ) -> Iterator[Engine]:
     """Starts an engine; it ends with the block.
 
@@ -20,9 +28,11 @@ def open_engine(
         aggregation: what becomes of their updates.
         shapes: of the clients' arrays.
         state: any state of the algorithm, for its shapes.
+        rebuild: builds `algorithm` and `aggregation` once more, in another process; only ``ray`` needs it.
+        address: of a Ray cluster; only ``ray`` needs it.
 
     Raises:
-        EngineError: its process did not start, or died.
+        EngineError: its processes did not start, or died.
     """
     if name == "tff":
         # Loading TensorFlow Federated takes seconds.
@@ -30,6 +40,14 @@ def open_engine(
 
         with execution_context():
             yield TffEngine(algorithm, aggregation, shapes=shapes, state=state)
+        return
+    if name == "ray":
+        try:
+            from federated.engines.ray import RayEngine, connect  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise EngineError("Ray is not installed. Install limelight with its extra `ray`.") from error
+        with connect(address):
+            yield RayEngine(rebuild, shapes=shapes)
         return
     from federated.engines.xla import XlaEngine  # noqa: PLC0415
 

@@ -88,6 +88,8 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         ({"data.partition.alpha": 1e-300}, "data.partition.alpha"),
         ({"data.partition.alpha": float("nan")}, "data.partition.alpha"),
         ({"data.partition.alpha": float("inf")}, "data.partition.alpha"),
+        ({"training.ray_address": "head:6379"}, "training.ray_address and --engine ray belong"),
+        ({"training.engine": "ray"}, "training.ray_address and --engine ray belong together"),
         ({"training.algorithm": "fedfoo"}, "training.algorithm"),
         ({"training.algorithm": "scaffold", "training.proximal": 0.1}, "training.proximal does nothing in scaffold"),
         ({"training.client_momentum": 0.9}, "training.client_momentum does nothing in fedavg.*mimelite"),

@@ -1,0 +1,149 @@
+"""The engine on a real cluster of two node processes on this machine."""
+
+import os
+import signal
+import sys
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+import ray
+
+from federated.algorithms.fed_avg import build_fed_avg
+from federated.algorithms.mean import WeightedMean
+from federated.config import ModelConfig, TrainingConfig
+from federated.data.clients import ClientDataset
+from federated.engines.cohort import CLIENTS, Cohort, plan_shapes
+from federated.engines.opening import open_engine
+from federated.engines.ray import RayEngine, connect
+from federated.engines.xla import XlaEngine
+from federated.errors import EngineError
+from federated.models.block import build_model
+from federated.server import Server
+
+pytestmark = pytest.mark.train
+
+VOCABULARY, CLASSES, T = 12, 3, 6
+MODEL = ModelConfig(encoder="simple_rnn", embedding_size=4, hidden_size=3, key_size=2)
+TRAINING = TrainingConfig(batch_size=4, client_learning_rate=0.5, server_learning_rate=0.01)
+SIZES = [9, 3, 4, 8, 1, 7, 5, 2, 6, 4, 4, 3, 9, 1]
+STORE_BYTES = 100 * 2**20
+
+
+def build_parts():
+    model = build_model(MODEL, vocabulary_size=VOCABULARY, classes=CLASSES)
+    return build_fed_avg(model.apply, TRAINING), WeightedMean()
+
+
+class KillOnce(WeightedMean):
+    """Ends the process of the first actor that builds it with the round half done."""
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+
+    def client(self, update, weight, broadcast, local):
+        try:
+            os.close(os.open(self._mark, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return super().client(update, weight, broadcast, local)
+        return os.kill(os.getpid(), signal.SIGKILL)
+
+
+def build_killing_parts(mark: str):
+    return build_parts()[0], KillOnce(mark)
+
+
+class KillAlways(WeightedMean):
+    def client(self, update, weight, broadcast, local):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def build_dying_parts():
+    return build_parts()[0], KillAlways()
+
+
+def client(examples: int, seed: int) -> ClientDataset:
+    random = np.random.default_rng(seed)
+    return ClientDataset(
+        random.integers(1, VOCABULARY, (examples, T), dtype=np.int32),
+        random.integers(0, CLASSES, examples, dtype=np.int32),
+    )
+
+
+SHAPES = plan_shapes(SIZES, epochs=1, batch_size=4, max_tokens=T)
+COHORT = Cohort(1, 1, list(range(len(SIZES))), [client(size, seed) for seed, size in enumerate(SIZES)])
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        options = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=options)
+        try:
+            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
+def train(engine, *, rounds: int = 1) -> list[np.ndarray]:
+    algorithm, aggregation = build_parts()
+    model = build_model(MODEL, vocabulary_size=VOCABULARY, classes=CLASSES)
+    server = Server(algorithm, aggregation, engine, initial=model.init(2))
+    for number in range(1, rounds + 1):
+        cohort = COHORT._replace(number=number)
+        server.run_round(cohort, server.pack(cohort))
+    return server.weights
+
+
+@pytest.fixture(scope="module")
+def expected():
+    engine = XlaEngine(*build_parts(), shapes=SHAPES)
+    yield train(engine)
+    engine.close()
+
+
+def test_two_nodes_give_the_bits_of_one_machine(cluster, expected):
+    options = {"shapes": SHAPES, "state": {}, "rebuild": build_parts, "address": cluster.address}
+    with open_engine("ray", *build_parts(), **options) as engine:
+        assert len(engine.actors) == len(cluster.list_all_nodes()) == 2
+        assert len(engine.pack(COHORT)) == -(-len(SIZES) // CLIENTS) == 3
+        assert [leaf.tobytes() for leaf in train(engine)] == [leaf.tobytes() for leaf in expected]
+    assert not ray.is_initialized()
+
+
+@pytest.fixture
+def connected(cluster):
+    with connect(cluster.address):
+        yield
+
+
+def test_an_actor_that_is_killed_in_mid_round_is_replaced_and_its_shard_runs_again(connected, expected, tmp_path):
+    mark = tmp_path / "killed"
+    engine = RayEngine(partial(build_killing_parts, str(mark)), shapes=SHAPES)
+    assert [leaf.tobytes() for leaf in train(engine)] == [leaf.tobytes() for leaf in expected]
+    assert mark.exists(), "nobody was killed"
+
+
+def test_actors_that_always_die_end_the_run(connected):
+    engine = RayEngine(build_dying_parts, shapes=SHAPES)
+    with pytest.raises(EngineError, match="could not run a micro-shard"):
+        train(engine)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:port"])
+def test_a_cluster_that_is_not_there_is_named(address):
+    with pytest.raises(EngineError, match=f"cannot join a Ray cluster at {address}"), connect(address):
+        pass
+
+
+def test_a_machine_without_ray_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "federated.engines.ray")
+    options = {"shapes": SHAPES, "state": {}, "rebuild": build_parts, "address": "127.0.0.1:1"}
+    with pytest.raises(EngineError, match="extra `ray`"), open_engine("ray", *build_parts(), **options):
+        pass
