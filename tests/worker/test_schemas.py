@@ -20,6 +20,7 @@ from worker.messages import (
     RoundRecord,
     WorkerStatus,
 )
+from worker.models.deployment import Canary, Change, Deployment
 from worker.schemas import CONTRACTS, build_schemas
 
 pytestmark = pytest.mark.fast
@@ -94,6 +95,15 @@ EXAMPLES: dict[str, msgspec.Struct] = {
         histograms={"score": Histogram([0.0, 1.0], [1])},
         training=Training("p", "tff", 1, 2, 3, 0.5, {"accuracy": 0.5}, {"tensorflow": "2"}),
         privacy="none",
+    ),
+    "deployment.json": Deployment(
+        name="tiny",
+        generation=1,
+        current="3f6c",
+        canary=Canary("91ab", 500),
+        shadow="77aa",
+        trail=["0000"],
+        history=[Change(1, "2026-01-01T00:00:00+00:00", "promote", "3f6c", Canary("91ab", 500), "77aa")],
     ),
 }
 TAGS_LEFT_OUT = {"without output.task", "without fields.0.kind"}

@@ -12,13 +12,14 @@ from msgspec import Struct
 
 from worker.bundle import Manifest
 from worker.messages import MESSAGES
+from worker.models.deployment import Deployment
 
-CONTRACTS: tuple[type[Struct], ...] = (*MESSAGES, Manifest)
+CONTRACTS: tuple[type[Struct], ...] = (*MESSAGES, Manifest, Deployment)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def build_schemas() -> dict[str, bytes]:
-    """File name -> JSON Schema, for every message and for the bundle's manifest."""
+    """File name -> JSON Schema, for every message, the bundle's manifest and the registry's deployment."""
     return {_file_name(contract): _encode(contract) for contract in CONTRACTS}
 
 
