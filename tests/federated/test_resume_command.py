@@ -15,6 +15,7 @@ pytestmark = pytest.mark.train
 
 DEADLINE_SECONDS = 240
 ROUNDS = 60
+ALGORITHMS = ("fedavg", "scaffold")
 SETTINGS = {
     "training.averaged_rounds": 5,
     "training.evaluate_every": 2,
@@ -35,11 +36,16 @@ def program(*words: object, checkpoint_seconds: float | None) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def options(train_command):
-    """Of a small training."""
-    settings = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
-    words = train_command("--preset", "demo", "--rounds", ROUNDS, "--seed", 7, *settings)
-    return words[words.index("train") :]
+def small(train_command):
+    """The options of a small training with an algorithm."""
+
+    def build(algorithm: str) -> list[str]:
+        settings = {**SETTINGS, "training.algorithm": algorithm}
+        words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+        command = train_command("--preset", "demo", "--rounds", ROUNDS, "--seed", 7, *words)
+        return command[command.index("train") :]
+
+    return build
 
 
 def weights(model: Path) -> dict[str, bytes]:
@@ -51,20 +57,28 @@ def figures(logs: Path) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, options):
-    directory = tmp_path_factory.mktemp("whole")
-    command = program(*options, "--out", directory / "model", checkpoint_seconds=None)
-    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
-    return directory / "model"
+def whole(tmp_path_factory, small):
+    """Models of trainings that nothing interrupts, by algorithm."""
+    models = {}
+    for algorithm in ALGORITHMS:
+        models[algorithm] = tmp_path_factory.mktemp("whole") / "model"
+        command = program(*small(algorithm), "--out", models[algorithm], checkpoint_seconds=None)
+        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
+    return models
 
 
-@pytest.mark.parametrize(("killed_after", "checkpoint_seconds"), [(2, None), (9, 0)])
-def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(
-    tmp_path, whole, options, killed_after, checkpoint_seconds
-):
+def test_the_models_to_compare_with_differ(whole):
+    one, other = (weights(model) for model in whole.values())
+    assert one != other
+
+
+# The first saves as rarely as usual; the second after every round, and its clients keep states of their own.
+@pytest.mark.parametrize("case", [("fedavg", 2, None), ("scaffold", 9, 0)], ids=ALGORITHMS)
+def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(tmp_path, whole, small, case):
+    algorithm, killed_after, checkpoint_seconds = case
     model, logs = tmp_path / "model", tmp_path / "model-logs"
     records = logs / "rounds.jsonl"
-    command = program(*options, "--out", model, checkpoint_seconds=checkpoint_seconds)
+    command = program(*small(algorithm), "--out", model, checkpoint_seconds=checkpoint_seconds)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as trainer:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not records.exists() or records.read_bytes().count(b"\n") < killed_after:
@@ -84,18 +98,11 @@ def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(
     again = program("resume", logs, checkpoint_seconds=checkpoint_seconds)
     resumed = subprocess.run(again, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert resumed.returncode == 0, resumed.stderr
-    assert weights(model) == weights(whole)
-    assert figures(logs) == figures(Path(f"{whole}-logs"))
+    assert weights(model) == weights(whole[algorithm])
+    assert figures(logs) == figures(Path(f"{whole[algorithm]}-logs"))
     assert not (logs / "checkpoint").exists()
+    assert not (logs / "clients").exists()
 
     finished = subprocess.run(again, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert "holds a run that is finished" in finished.stderr
-
-
-def test_another_seed_ends_otherwise(whole, options, tmp_path):
-    """Otherwise the test above could not fail."""
-    other = ["8" if word == "7" else word for word in options]
-    command = program(*other, "--out", tmp_path / "model", checkpoint_seconds=None)
-    subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
-    assert weights(tmp_path / "model") != weights(whole)
