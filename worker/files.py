@@ -10,10 +10,11 @@ from typing import BinaryIO
 
 
 @contextmanager
-def open_whole(path: Path) -> Iterator[BinaryIO]:
+def open_whole(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Opens a file that takes its name `path` only when the block ends without an exception.
 
-    A device or a pipe at `path` is written to as it is: a rename would replace it by a file.
+    A device or a pipe at `path` is written to as it is: a rename would replace it by a file. At no moment may more
+    people read the file than its `mode` says.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as device:
@@ -25,7 +26,7 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
+        Path(temporary).chmod(mode)
         Path(temporary).rename(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -33,9 +34,9 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
     sync_directory(path.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Writes `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part."""
-    with open_whole(path) as file:
+    with open_whole(path, mode=mode) as file:
         file.write(data)
 
 

@@ -15,16 +15,17 @@ import msgspec
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    DirectoryPath,
     Field,
     FilePath,
     SecretStr,
     StringConstraints,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from worker.credentials import find_contradiction, read_directory, read_named_files
 from worker.errors import SettingsError
 
 PREFIX = "LIMELIGHT_"
@@ -33,7 +34,7 @@ _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SECRET_PROPERTY = re.compile(r"password|passphrase|secret|jaas|\.pem$|oauthbearer\.config|oauthbearer\.extensions")
 _RECORD_FIELD = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')  # msgspec cannot match keys that need escaping
-_SECRET_FIELDS = frozenset({"sasl_password", "properties"})
+_SECRET_FIELDS = frozenset({"sasl_password", "ssl_key_password", "properties"})
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
 
 
@@ -129,14 +130,33 @@ class Settings(BaseSettings):
     """Kafka brokers to ask first: host:port, several separated by commas."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """How to talk to the brokers. Over a network that others share, only the two with SSL keep records private."""
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     """How to log in; needed by the SASL protocols."""
     sasl_username: str | None = None
-    """Who logs in; needed by the SASL protocols."""
+    """Who logs in; needed by the SASL protocols. With SASL_TOKEN_URL the client's id."""
     sasl_password: SecretStr | None = None
-    """Password of the user; needed by the SASL protocols and never shown."""
+    """Password of the user; needed by the SASL protocols and never shown. With SASL_TOKEN_URL the client's secret."""
+    sasl_password_file: FilePath | None = None
+    """File with the same, in its place: an environment can be seen by whoever may look at the process."""
+    sasl_token_file: FilePath | None = None
+    """For OAUTHBEARER: file with the token, read again for each login, so that it can be replaced in time."""
+    sasl_token_url: str | None = None
+    """For OAUTHBEARER: where tokens are had for client id and secret (client credentials of RFC 6749), over https."""
+    sasl_token_scope: str | None = None
+    """What is asked for there."""
     ssl_ca_file: FilePath | None = None
     """Certificates (PEM) to trust in place of the system's; for the SSL protocols."""
+    ssl_certificate_file: FilePath | None = None
+    """Our own certificate (PEM, with those between it and the authority), for brokers that ask for one."""
+    ssl_key_file: FilePath | None = None
+    """Its private key (PEM)."""
+    ssl_key_password: SecretStr | None = None
+    """What the private key is encrypted with, if it is; never shown."""
+    ssl_key_password_file: FilePath | None = None
+    """File with the same, in its place."""
+    secrets_dir: DirectoryPath | None = None
+    """Directory with a file for each setting that is kept there, named like its variable, as orchestrators mount
+    secrets. The environment wins."""
     transport: Literal["kafka-python", "librdkafka"] = "kafka-python"
     """Client library. librdkafka costs less CPU; install it with: pip install 'limelight[librdkafka]'. A running group
     can be moved from one to the other, worker by worker."""
@@ -222,22 +242,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log line that is written."""
 
-    @field_validator(
-        "sasl_mechanism",
-        "sasl_username",
-        "sasl_password",
-        "ssl_ca_file",
-        "instance_id",
-        "bundle",
-        "registry",
-        "model_name",
-        "cache_dir",
-        mode="before",
-    )
+    @model_validator(mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: Any) -> Any:
-        """Compose files and shells pass an unset variable on as an empty one."""
-        return None if value == "" else value
+    def _complete(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Compose files and shells pass an unset variable on as an empty one; what stands in files is read."""
+        optional = {name for name, field in cls.model_fields.items() if field.default is None}
+        known = {name: value for name, value in given.items() if not (name in optional and value == "")}
+        return known | read_named_files(known, variable)
 
     @model_validator(mode="after")
     def _check_topics(self) -> Self:
@@ -251,19 +262,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_security(self) -> Self:
-        login = {
-            "sasl_mechanism": self.sasl_mechanism,
-            "sasl_username": self.sasl_username,
-            "sasl_password": self.sasl_password,
-        }
-        chosen = f"{variable('security_protocol')}={self.security_protocol}"
-        if self.security_protocol.startswith("SASL"):
-            if unset := [variable(name) for name, value in login.items() if value is None]:
-                raise ValueError(f"{chosen} needs {', '.join(unset)}")
-        elif unused := [variable(name) for name, value in login.items() if value is not None]:
-            raise ValueError(f"{', '.join(unused)} would not be used with {chosen}; use SASL_SSL")
-        if self.ssl_ca_file is not None and not self.security_protocol.endswith("SSL"):
-            raise ValueError(f"{variable('ssl_ca_file')} would not be used with {chosen}; use SSL or SASL_SSL")
+        if problem := find_contradiction(dict(self), variable):
+            raise ValueError(problem)
         return self
 
     @model_validator(mode="after")
@@ -301,10 +301,29 @@ class Settings(BaseSettings):
         _refuse_unknown_names(os.environ)
         given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
         try:
-            return cls(**given)
+            return cls(**{**cls._from_directory(), **given})
         except ValidationError as error:
             # Not chained: the original error holds the values, secrets included.
             raise SettingsError(_describe(error)) from None
+
+    @classmethod
+    def _from_directory(cls) -> dict[str, str]:
+        """Settings that stand in files of `secrets_dir` and not in the environment.
+
+        Raises:
+            SettingsError: the directory or a file cannot be read, or a file is named like no setting.
+        """
+        if not (directory := os.environ.get(variable("secrets_dir"))):
+            return {}
+        fields = {variable(field): field for field in cls.model_fields if field != "secrets_dir"}
+        try:
+            _refuse_unknown_names(entry.name for entry in Path(directory).iterdir())
+            found = read_directory(directory, fields.keys() - os.environ.keys())
+        except OSError as error:
+            raise SettingsError(f"{variable('secrets_dir')}: {directory} cannot be read: {error.strerror}.") from None
+        except ValueError as error:
+            raise SettingsError(f"{error}.") from None
+        return {fields[name]: text for name, text in found.items()}
 
     def require_bundle(self) -> Path:
         """Returns `bundle`.

@@ -59,7 +59,7 @@ def test_sigkill_leaves_no_container(image: DockerDistribution, tmp_path: Path, 
 def test_a_container_that_was_never_started_is_removed(
     image: DockerDistribution, tmp_path: Path, wait_for: WaitFor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = image.run_command(tmp_path / "server.properties", tmp_path / "log4j2.properties")
+    command = image.run_command(tmp_path / "server.properties", tmp_path / "log4j2.properties", {})
     container = run("create", *command[command.index("--label") :]).strip()
 
     def is_removed_by_the_next_start() -> bool:

@@ -118,7 +118,9 @@ def test_the_image_is_pulled_only_if_it_is_not_there(tmp_path: Path, monkeypatch
 
 
 def test_a_container_shares_network_and_node_directory_and_nothing_else() -> None:
-    command = docker.DockerDistribution().run_command(Path("/node/server.properties"), Path("/node/log4j2.properties"))
+    command = docker.DockerDistribution().run_command(
+        Path("/node/server.properties"), Path("/node/log4j2.properties"), {}
+    )
     text = " ".join(command)
     assert command[:3] == ["docker", "run", "--rm"]
     assert "--network host" in text

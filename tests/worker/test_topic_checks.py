@@ -32,7 +32,7 @@ GOOD = {
     LETTERS: FACTS,
     STATUS: FACTS._replace(partitions=1, configs={**CONFIGS, "cleanup.policy": "compact"}),
 }
-ALLOWED = Identities(Access.ALLOWED, Access.ALLOWED)
+ALLOWED = Identities("User:ANONYMOUS", Access.ALLOWED, Access.ALLOWED)
 
 
 def look(
@@ -215,7 +215,7 @@ def test_what_an_old_broker_does_not_tell_is_unknown() -> None:
 
 @pytest.mark.parametrize(("access", "level"), [(Access.DENIED, "error"), (Access.UNKNOWN, "unknown")])
 def test_identities_are_judged_and_doubt_is_said(access: Access, level: str) -> None:
-    group, ids = problems(look(identities=Identities(access, access)))
+    group, ids = problems(look(identities=Identities("User:ANONYMOUS", access, access)))
     assert group.level == ids.level == level
     if access is Access.DENIED:
         assert (group.command or "").endswith("--operation Read --group limelight")
@@ -225,6 +225,7 @@ def test_identities_are_judged_and_doubt_is_said(access: Access, level: str) -> 
 def test_on_a_secured_cluster_the_commands_log_in_and_name_the_user() -> None:
     found = look(
         {INPUT: Absence.HIDDEN},
+        identities=ALLOWED._replace(principal="User:o'neil"),
         security_protocol="SASL_PLAINTEXT",
         sasl_mechanism="PLAIN",
         sasl_username="o'neil",

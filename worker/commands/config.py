@@ -1,6 +1,7 @@
 """``python -m worker config {show,check}``: what the worker would do, and whether it could."""
 
 import argparse
+import os
 import textwrap
 from contextlib import closing
 from pathlib import Path
@@ -81,10 +82,16 @@ def _effective(settings: Settings) -> dict[str, dict[str, Any]]:
     return {
         variable(field): {
             "value": _shown(getattr(settings, field)),
-            "source": "environment" if field in settings.model_fields_set else "default",
+            "source": _source(settings, field),
         }
         for field in Settings.model_fields
     }
+
+
+def _source(settings: Settings, field: str) -> str:
+    if field not in settings.model_fields_set:
+        return "default"
+    return "environment" if variable(field) in os.environ else "file"
 
 
 def _shown(value: Any) -> Any:

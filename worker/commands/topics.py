@@ -8,10 +8,10 @@ from worker.settings import Settings
 from worker.topics.checks import check_cluster
 from worker.topics.facts import Absence, ClusterFacts, Identities
 from worker.topics.findings import Finding
-from worker.topics.permissions import principal_of
 from worker.topics.plan import NewTopic, plan_topics, roles
 from worker.topics.tools import KafkaTools
 from worker.transport.kafka_python.admin import KafkaAdmin
+from worker.transport.kafka_python.client import principal
 from worker.transport.kafka_python.properties import client_properties
 
 INDENT = " " * 9
@@ -48,13 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Checks, or creates."""
     settings = Settings.from_environment()
-    with closing(KafkaAdmin(client_properties(settings))) as admin:
+    client = client_properties(settings)
+    with closing(KafkaAdmin(client)) as admin:
         cluster = ClusterFacts(admin.count_brokers(), admin.describe_topics(roles(settings).values()))
         if arguments.action == "check":
-            return _check(settings, cluster, _ask_identities(admin, settings))
+            return _check(settings, cluster, _ask_identities(admin, settings, principal(client)))
         for name, state in cluster.topics.items():
             if state is Absence.HIDDEN:
-                print(f"{'hidden':<8} {name}: {principal_of(settings)} may not see it")
+                print(f"{'hidden':<8} {name}: {principal(client)} may not see it")
             elif state is not Absence.MISSING:
                 print(f"{'exists':<8} {name}: stays as it is")
         topics = plan_topics(
@@ -64,13 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _ask_identities(admin: KafkaAdmin, settings: Settings) -> Identities:
-    principal = principal_of(settings)
+def _ask_identities(admin: KafkaAdmin, settings: Settings, user: str) -> Identities:
     # Whatever the rest of the id will be: rules are made for the group's prefix.
     transactional_id = f"{settings.group_id}.{settings.instance_id or 'any'}.0"
     return Identities(
-        group=admin.group_access(settings.group_id, principal),
-        transactions=admin.transactional_access(transactional_id, principal),
+        user,
+        group=admin.group_access(settings.group_id, user),
+        transactions=admin.transactional_access(transactional_id, user),
     )
 
 

@@ -30,7 +30,7 @@ fits, the first refused record stops its partition."""
 
 def check_cluster(settings: Settings, cluster: ClusterFacts, identities: Identities) -> Iterator[Finding]:
     """Everything that can be said about the settings' topics before a worker starts."""
-    permissions, check = Permissions(settings), _Check(settings, cluster)
+    permissions, check = Permissions(settings, identities.principal), _Check(settings, cluster)
     for role, topic in roles(settings).items():
         match cluster.topics[topic]:
             case Absence.HIDDEN:

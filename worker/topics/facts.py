@@ -48,6 +48,8 @@ class ClusterFacts(NamedTuple):
 class Identities(NamedTuple):
     """What the user may be, to the cluster."""
 
+    principal: str
+    """How the brokers call the user, unless they map names in a way of their own."""
     group: Access
     """A reading member of the worker's group."""
     transactions: Access

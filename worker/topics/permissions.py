@@ -12,18 +12,18 @@ NEEDED_OPERATIONS = {Role.INPUT: "READ"} | dict.fromkeys(set(Role) - {Role.INPUT
 DENIAL = "an ACL that denies it wins over any that allows it"
 
 
-def principal_of(settings: Settings) -> str:
-    """How the brokers call this user, unless they map names in a way of their own."""
-    return f"User:{settings.sasl_username or 'ANONYMOUS'}"
-
-
 class Permissions:
     """Judges for one user."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, principal: str) -> None:
+        """
+        Args:
+            settings: name the group, and the cluster in commands.
+            principal: how the brokers call the user.
+        """
         self._settings = settings
         self._tools = KafkaTools(settings)
-        self._principal = principal_of(settings)
+        self._principal = principal
 
     def hidden_topic(self, role: Role, topic: str) -> Finding:
         """Says what a topic that may not be seen needs."""

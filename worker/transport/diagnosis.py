@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from worker.errors import AccessDeniedError
 from worker.settings import variable
-from worker.transport.login import LoginError, log_in, request
+from worker.transport.certificate import find_flaw, read_certificate
+from worker.transport.login import Login, LoginError, log_in, request
+from worker.transport.tokens import TokenSource
 
 STEP_SECONDS = 3.0
 """For each step. A broker answers a wrong password late on purpose."""
@@ -30,18 +32,20 @@ class Access(NamedTuple):
     """host:port, several separated by commas."""
     protocol: str = "PLAINTEXT"
     ca_file: str | None = None
+    certificate_file: str | None = None
+    """What we show the broker."""
+    key_file: str | None = None
+    key_password: str | None = None
     mechanism: str = ""
     username: str = ""
     password: str = ""
     ca_text: str | None = None
     """The same as in `ca_file`, itself."""
-    certificate_file: str | None = None
-    """What we show the broker."""
-    key_file: str | None = None
-    key_password: str | None = None
     checks_name: bool = True
     """Whether the broker must have the name that stands in its certificate."""
     checks_certificate: bool = True
+    tokens: TokenSource | None = None
+    """For OAUTHBEARER."""
 
     @property
     def tls(self) -> bool:
@@ -52,6 +56,44 @@ class Access(NamedTuple):
     def sasl(self) -> bool:
         """True if somebody logs in."""
         return self.protocol.startswith("SASL")
+
+    @property
+    def principal(self) -> str:
+        """How the brokers call us, unless they map names in a way of their own.
+
+        Raises:
+            AccessDeniedError: there is no token.
+        """
+        if self.tokens is not None:
+            return f"User:{self.tokens.token().principal or '(the subject of the token)'}"
+        if self.sasl:
+            return f"User:{self.username}"
+        if self.certificate_file is None:
+            return "User:ANONYMOUS"
+        return read_certificate(self.certificate_file).principal
+
+    def context(self) -> ssl.SSLContext:
+        """For TLS as the settings want it."""
+        context = ssl.create_default_context(cafile=self.ca_file, cadata=self.ca_text)
+        context.check_hostname = self.checks_name and self.checks_certificate
+        if not self.checks_certificate:
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate_file is not None:
+            context.load_cert_chain(self.certificate_file, self.key_file, self.key_password or "")
+        return context
+
+    def require_credentials(self) -> None:
+        """Checks what can be checked without a broker.
+
+        Raises:
+            AccessDeniedError: certificate and key cannot be used, or there is no token.
+        """
+        if self.certificate_file is not None:
+            flaw = find_flaw(self.certificate_file, self.key_file, self.key_password)
+            if flaw is not None:
+                raise AccessDeniedError(f"{flaw}.")
+        if self.tokens is not None:
+            self.tokens.token()
 
 
 def find_refusal(access: Access) -> AccessDeniedError | None:
@@ -78,18 +120,17 @@ def _find_problem(access: Access, host: str, port: int) -> str | None:
         OSError: the broker cannot be reached, or ended the connection.
         ValueError: it answered something else.
     """
-    protocol = f"{variable('security_protocol')}={access.protocol}"
-    if access.tls and _answers_in_the_clear(host, port):
-        return f"does not speak TLS, but {protocol}. Set PLAINTEXT or SASL_PLAINTEXT, or name a port with TLS"
-    if not access.tls and _speaks_tls(host, port):
-        return f"speaks TLS, but {protocol}. Set SSL or SASL_SSL, or name a port without TLS"
+    if problem := _find_wrong_protocol(access, host, port):
+        return problem
     try:
         with _open(access, host, port) as connection:
             request(connection, API_VERSIONS, API_VERSIONS_VERSION, b"")
             if access.sasl:
-                log_in(connection, access.mechanism, access.username, access.password)
+                log_in(connection, _login(access))
             elif _ends_at_a_question(connection):
-                return f"wants a login, but {protocol}. Set SASL_{access.protocol}, and mechanism, user and password"
+                return (
+                    f"wants a login, but {_protocol(access)}. Set SASL_{access.protocol}, mechanism, user and password"
+                )
     except ssl.SSLCertVerificationError as error:
         return (
             f"has a certificate that cannot be verified: {error.verify_message}. Set {variable('ssl_ca_file')} to the "
@@ -97,7 +138,40 @@ def _find_problem(access: Access, host: str, port: int) -> str | None:
         )
     except LoginError as error:
         return str(error)
+    except ssl.SSLError as error:
+        if "ALERT" not in (error.reason or ""):
+            raise
+        return _judge_alert(access, error.reason)
     return None
+
+
+def _find_wrong_protocol(access: Access, host: str, port: int) -> str | None:
+    if access.tls and _answers_in_the_clear(host, port):
+        return f"does not speak TLS, but {_protocol(access)}. Set PLAINTEXT or SASL_PLAINTEXT, or name a port with TLS"
+    if not access.tls and _speaks_tls(host, port):
+        return f"speaks TLS, but {_protocol(access)}. Set SSL or SASL_SSL, or name a port without TLS"
+    return None
+
+
+def _protocol(access: Access) -> str:
+    return f"{variable('security_protocol')}={access.protocol}"
+
+
+def _judge_alert(access: Access, reason: str) -> str:
+    """What a broker's complaint about our side of TLS means."""
+    told = reason.lower().replace("_", " ").partition("alert ")[2]
+    if access.certificate_file is None:
+        return f"wants a certificate ({told}). Set {variable('ssl_certificate_file')} and {variable('ssl_key_file')}"
+    ours = read_certificate(access.certificate_file).describe()
+    return (
+        f"does not take our certificate ({told}). It is that of {ours}. Set {variable('ssl_certificate_file')} to one "
+        "that is valid and signed by an authority that the broker trusts"
+    )
+
+
+def _login(access: Access) -> Login:
+    token = "" if access.tokens is None else access.tokens.token().text
+    return Login(access.mechanism, access.username, access.password, token)
 
 
 def _open(access: Access, host: str, port: int) -> socket.socket:
@@ -105,17 +179,7 @@ def _open(access: Access, host: str, port: int) -> socket.socket:
     if not access.tls:
         return connection
     with connection:  # the wrapped socket takes its place
-        return _build_context(access).wrap_socket(connection, server_hostname=host)
-
-
-def _build_context(access: Access) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=access.ca_file, cadata=access.ca_text)
-    context.check_hostname = access.checks_name and access.checks_certificate
-    if not access.checks_certificate:
-        context.verify_mode = ssl.CERT_NONE
-    if access.certificate_file is not None:
-        context.load_cert_chain(access.certificate_file, access.key_file, access.key_password)
-    return context
+        return access.context().wrap_socket(connection, server_hostname=host)
 
 
 def _ends_at_a_question(connection: socket.socket) -> bool:

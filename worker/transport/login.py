@@ -9,6 +9,7 @@ import hmac
 import secrets
 import socket
 import struct
+from typing import NamedTuple
 
 from worker.settings import variable
 
@@ -23,22 +24,36 @@ class LoginError(Exception):
     """The broker does not let us in; says what it does, and the remedy."""
 
 
-def log_in(connection: socket.socket, mechanism: str, username: str, password: str) -> None:
+class Login(NamedTuple):
+    """How to log in, and as whom."""
+
+    mechanism: str
+    username: str
+    password: str
+    token: str = ""
+    """For OAUTHBEARER."""
+
+
+def log_in(connection: socket.socket, login: Login) -> None:
     """
     Raises:
         LoginError: the broker refused.
         ConnectionError: it ended the connection.
     """
+    mechanism = login.mechanism
     answer = request(connection, SASL_HANDSHAKE, HANDSHAKE_VERSION, _short_bytes(mechanism.encode()))
     [code], offered = struct.unpack_from(">h", answer), _strings(answer[2:])
     if code == ILLEGAL_STATE:
         raise LoginError(f"asks for no login. Set {variable('security_protocol')} to PLAINTEXT or SSL")
     if code == UNSUPPORTED_MECHANISM:
         raise LoginError(f"offers {', '.join(offered)}, not {mechanism}. Set {variable('sasl_mechanism')}")
-    if mechanism == "PLAIN":
-        _authenticate(connection, f"\0{username}\0{password}".encode())
-    else:
-        _scram(connection, mechanism.removeprefix("SCRAM-").replace("-", ""), username, password)
+    match mechanism:
+        case "PLAIN":
+            _authenticate(connection, f"\0{login.username}\0{login.password}".encode(), login)
+        case "OAUTHBEARER":
+            _oauth(connection, login)
+        case _:
+            _scram(connection, mechanism.removeprefix("SCRAM-").replace("-", ""), login)
 
 
 def request(connection: socket.socket, key: int, version: int, body: bytes) -> bytes:
@@ -53,26 +68,37 @@ def request(connection: socket.socket, key: int, version: int, body: bytes) -> b
     return _receive(connection, size)[CORRELATION_BYTES:]
 
 
-def _scram(connection: socket.socket, digest: str, username: str, password: str) -> None:
-    name = username.replace("=", "=3D").replace(",", "=2C")
+def _oauth(connection: socket.socket, login: Login) -> None:
+    """RFC 7628: a refusal is an answer, which has to be answered before the login fails."""
+    refusal = _authenticate(connection, f"n,,\1auth=Bearer {login.token}\1\1".encode(), login)
+    if refusal:
+        _authenticate(connection, b"\1", login)
+
+
+def _scram(connection: socket.socket, digest: str, login: Login) -> None:
+    name = login.username.replace("=", "=3D").replace(",", "=2C")
     first = f"n={name},r={secrets.token_hex(16)}"
-    challenge = _authenticate(connection, f"n,,{first}".encode()).decode()
+    challenge = _authenticate(connection, f"n,,{first}".encode(), login).decode()
     nonce, salt, iterations = (part[2:] for part in challenge.split(","))
     final = f"c=biws,r={nonce}"
-    key = hashlib.pbkdf2_hmac(digest, password.encode(), base64.b64decode(salt), int(iterations))
+    key = hashlib.pbkdf2_hmac(digest, login.password.encode(), base64.b64decode(salt), int(iterations))
     client_key = hmac.digest(key, b"Client Key", digest)
     signature = hmac.digest(hashlib.new(digest, client_key).digest(), f"{first},{challenge},{final}".encode(), digest)
     proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
-    _authenticate(connection, f"{final},p={base64.b64encode(proof).decode()}".encode())
+    _authenticate(connection, f"{final},p={base64.b64encode(proof).decode()}".encode(), login)
 
 
-def _authenticate(connection: socket.socket, token: bytes) -> bytes:
+def _authenticate(connection: socket.socket, token: bytes, login: Login) -> bytes:
     answer = request(connection, SASL_AUTHENTICATE, AUTHENTICATE_VERSION, struct.pack(">i", len(token)) + token)
     code, length = struct.unpack_from(">hh", answer)
     if code:
         reason = answer[4 : 4 + length].decode() if length > 0 else "no reason given"
+        if login.token:
+            raise LoginError(
+                f"refuses the login: {reason}. Check where the token comes from, and that it is meant for it"
+            )
         user, password = variable("sasl_username"), variable("sasl_password")
-        raise LoginError(f"refuses the login: {reason}. Check {user} and {password}")
+        raise LoginError(f"refuses the login of User:{login.username}: {reason}. Check {user} and {password}")
     return answer[4 + max(0, length) + 4 :]
 
 

@@ -7,6 +7,7 @@ the client: those that another setting governs already, and those that exactly o
 
 import difflib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from worker.errors import SettingsError
 from worker.settings import Settings, variable
@@ -23,6 +24,16 @@ GOVERNED = {
     "sasl.plain.password": "sasl_password",
     "ssl.ca.location": "ssl_ca_file",
     "ssl.cafile": "ssl_ca_file",
+    "ssl.certificate.location": "ssl_certificate_file",
+    "ssl.certfile": "ssl_certificate_file",
+    "ssl.key.location": "ssl_key_file",
+    "ssl.keyfile": "ssl_key_file",
+    "ssl.key.password": "ssl_key_password",
+    "ssl.password": "ssl_key_password",
+    "sasl.oauthbearer.token.endpoint.url": "sasl_token_url",
+    "sasl.oauthbearer.client.id": "sasl_username",
+    "sasl.oauthbearer.client.secret": "sasl_password",
+    "sasl.oauthbearer.scope": "sasl_token_scope",
     "group.id": "group_id",
     "group.instance.id": "instance_id",
     "session.timeout.ms": "session_timeout_seconds",
@@ -82,3 +93,24 @@ def allowed_properties(settings: Settings, known: Iterable[str], *, client: str)
                 f"{variable('properties')} names {name}, which {client} does not know. Did you mean {closest}?"
             )
     return values
+
+
+class EncryptionNames(NamedTuple):
+    """What a client calls the settings of the SSL protocols."""
+
+    authority: str
+    certificate: str
+    key: str
+    key_password: str
+
+
+def encryption_properties(settings: Settings, names: EncryptionNames) -> dict[str, str]:
+    """The settings of the SSL protocols, as far as they are set."""
+    secret = settings.ssl_key_password
+    values = EncryptionNames(
+        authority=str(settings.ssl_ca_file or ""),
+        certificate=str(settings.ssl_certificate_file or ""),
+        key=str(settings.ssl_key_file or ""),
+        key_password="" if secret is None else secret.get_secret_value(),
+    )
+    return {name: value for name, value in zip(names, values, strict=True) if value}

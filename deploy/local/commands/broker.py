@@ -9,6 +9,8 @@ from typing import Any
 from deploy.local.destination import writable_file
 from deploy.local.kafka.cluster import Cluster
 from deploy.local.kafka.ready_file import ReadyFile
+from deploy.local.kafka.secured.security import Security
+from deploy.local.kafka.secured.users import ADMIN, WORKER
 from deploy.local.processes import interrupt_on_termination
 
 CHECK_SECONDS = 0.5
@@ -37,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="broker property in place of ours; may be given again",
     )
     parser.add_argument(
+        "--secure",
+        type=Path,
+        metavar="DIR",
+        help="let nobody in without a login over TLS, and grant rights by ACLs: passwords, certificates, tokens and "
+        "settings of the users admin, limelight and guest are written into DIR (new, or from an earlier start)",
+    )
+    parser.add_argument(
         "--ready-file",
         type=writable_file,
         metavar="FILE",
@@ -54,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.port is not None and arguments.port + arguments.nodes - 1 > HIGHEST_PORT:
         refuse(f"--port {arguments.port} leaves no ports for {arguments.nodes} nodes: the highest is {HIGHEST_PORT}")
     interrupt_on_termination()
+    security = None if arguments.secure is None else Security(arguments.secure.absolute())
     notice = None if arguments.ready_file is None else ReadyFile(arguments.ready_file)
     try:
         with Cluster.start(
@@ -61,10 +71,13 @@ def run(arguments: argparse.Namespace) -> int:
             data_dir=arguments.data_dir and arguments.data_dir.absolute(),
             port=arguments.port,
             properties=dict(arguments.properties),
+            security=security,
         ) as cluster:
             if notice:
                 notice.write(cluster.bootstrap_servers)
             print(f"bootstrap servers: {cluster.bootstrap_servers}", flush=True)
+            if security:
+                _explain(security, cluster)
             while True:
                 cluster.check_alive()
                 time.sleep(CHECK_SECONDS)
@@ -73,6 +86,17 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         if notice:
             notice.remove()
+
+
+def _explain(security: Security, cluster: Cluster) -> None:
+    worker = security.files(WORKER)
+    print(
+        f"with a certificate: {cluster.certificate_servers}\n"
+        f"as the worker's user: set -a; . {worker.environment}; set +a\n"
+        f"as the administrator: set -a; . {security.files(ADMIN).environment}; set +a\n"
+        f"Kafka's own tools: --command-config {security.files(ADMIN).properties}",
+        flush=True,
+    )
 
 
 def _nodes(text: str) -> int:

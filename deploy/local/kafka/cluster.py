@@ -20,6 +20,7 @@ from deploy.local.kafka.errors import BrokerError, PortTakenError
 from deploy.local.kafka.jars import KAFKA_VERSION
 from deploy.local.kafka.node import Node, shorten_log
 from deploy.local.kafka.ports import LOOPBACK, choose_ports, is_free
+from deploy.local.kafka.secured.security import Security
 from deploy.local.kafka.sources import find_distribution
 from deploy.local.scratch import scratch_directory
 from worker.files import write_file
@@ -38,9 +39,12 @@ class Cluster:
     version = KAFKA_VERSION
     bootstrap_servers: str
     """Addresses of the nodes, with commas between."""
+    certificate_servers: str
+    """Those of a secured cluster at which a certificate is the login."""
 
-    def __init__(self, distribution: Distribution, *, nodes: int, root: Path) -> None:
+    def __init__(self, distribution: Distribution, *, nodes: int, root: Path, security: Security | None) -> None:
         """See `start`, which is what callers use."""
+        self._security = security
         self._cluster_id = _claim(root, nodes)
         self.nodes = [Node(distribution, node_id=index, root=root) for index in range(1, nodes + 1)]
         self._endpoints: list[Endpoints] = []
@@ -54,6 +58,7 @@ class Cluster:
         data_dir: Path | None = None,
         port: int | None = None,
         properties: Mapping[str, str] | None = None,
+        security: Security | None = None,
         distribution: Distribution | None = None,
     ) -> Self:
         """Starts nodes and returns when all of them serve.
@@ -63,6 +68,7 @@ class Cluster:
             data_dir: keeps the data, to be used again; by default a temporary directory.
             port: of the first node, the others follow; by default free ones.
             properties: broker properties in place of ours.
+            security: makes the cluster demand logins; by default it lets everybody in.
             distribution: by default the first that `find_distribution` finds.
 
         Raises:
@@ -74,7 +80,7 @@ class Cluster:
         with ExitStack() as cleanup:
             root = data_dir or cleanup.enter_context(scratch_directory("limelight-kafka-"))
             cleanup.enter_context(_take(root))
-            cluster = cls(distribution, nodes=nodes, root=root)
+            cluster = cls(distribution, nodes=nodes, root=root, security=security)
             # Data that is thrown away needs no orderly shutdown, but nobody may write to it any more.
             at_once = data_dir is None and distribution.ends_with_its_process
             cleanup.callback(cluster._kill if at_once else cluster._stop)
@@ -115,8 +121,9 @@ class Cluster:
         for attempts_left in reversed(range(PORT_ATTEMPTS)):
             self._endpoints = _choose_endpoints(len(self.nodes), port)
             self.bootstrap_servers = ",".join(f"{LOOPBACK}:{each.broker}" for each in self._endpoints)
+            self.certificate_servers = ",".join(f"{LOOPBACK}:{each.certificates}" for each in self._endpoints)
             for node in self.nodes:
-                node.configure(self._endpoints, properties)
+                node.configure(self._endpoints, properties, self._security)
             self._format()
             for node in self.nodes:
                 node.start()
@@ -127,7 +134,9 @@ class Cluster:
                 if not attempts_left:
                     raise
             else:
-                return
+                break
+        if self._security is not None:
+            self._security.admit_users(servers=self.bootstrap_servers, certificate_servers=self.certificate_servers)
 
     def _format(self) -> None:
         with ExitStack() as running:
@@ -143,10 +152,12 @@ class Cluster:
                 socket.create_connection((LOOPBACK, endpoint.broker), timeout=1).close()
             except OSError as error:
                 return f"{node.name} on port {endpoint.broker}: {error}"
+        connection = {"bootstrap_servers": self.bootstrap_servers}
+        if self._security is not None:
+            # Nobody has a password yet.
+            connection = {"bootstrap_servers": self.certificate_servers, **self._security.admin_connection()}
         try:
-            with KafkaAdminClient(
-                bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS
-            ) as admin:
+            with KafkaAdminClient(bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS, **connection) as admin:
                 description = admin.describe_cluster()
         except KafkaError as error:
             return str(error)
@@ -218,11 +229,11 @@ def _random_cluster_id() -> str:
 
 
 def _choose_endpoints(nodes: int, first_port: int | None) -> list[Endpoints]:
-    free = choose_ports(2 * nodes)
-    brokers = free[:nodes]
+    free = choose_ports(3 * nodes)
+    brokers, controllers, certificates = free[:nodes], free[nodes : 2 * nodes], free[2 * nodes :]
     if first_port:
         brokers = list(range(first_port, first_port + nodes))
         for port in brokers:
             if not is_free(port):
                 raise PortTakenError(f"port {port} is in use. Choose another --port, or none to get a free one")
-    return [Endpoints(broker, controller) for broker, controller in zip(brokers, free[nodes:], strict=True)]
+    return [Endpoints(*ports) for ports in zip(brokers, controllers, certificates, strict=True)]

@@ -22,6 +22,8 @@ class Endpoints(NamedTuple):
 
     broker: int
     controller: int
+    certificates: int = 0
+    """For clients that show a certificate; only a secured cluster listens there."""
 
 
 def render_properties(

@@ -21,8 +21,8 @@ class Distribution(Protocol):
         """Command line that formats the data directory of a node."""
         ...
 
-    def run_command(self, configuration: Path, log4j: Path) -> list[str]:
-        """Command line that runs a node until it gets SIGTERM."""
+    def run_command(self, configuration: Path, log4j: Path, system: Mapping[str, str]) -> list[str]:
+        """Command line that runs a node until it gets SIGTERM; `system` holds Java's system properties."""
         ...
 
     @property
@@ -43,10 +43,16 @@ class JarDistribution(NamedTuple):
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
         return [str(self.java), *JVM_OPTIONS, *tool]
 
-    def run_command(self, configuration: Path, log4j: Path) -> list[str]:
+    def run_command(self, configuration: Path, log4j: Path, system: Mapping[str, str]) -> list[str]:
         """See `Distribution`."""
-        logging = f"-Dlog4j2.configurationFile={log4j}"
-        return [str(self.java), *JVM_OPTIONS, logging, "kafka.Kafka", str(configuration)]
+        told = {"log4j2.configurationFile": log4j, **system}
+        return [
+            str(self.java),
+            *JVM_OPTIONS,
+            *(f"-D{n}={v}" for n, v in told.items()),
+            "kafka.Kafka",
+            str(configuration),
+        ]
 
     @property
     def environment(self) -> Mapping[str, str]:

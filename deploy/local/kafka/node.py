@@ -6,6 +6,8 @@ from pathlib import Path
 from deploy.local.kafka.configuration import LOG4J, Endpoints, render_properties
 from deploy.local.kafka.distribution import Distribution
 from deploy.local.kafka.errors import BrokerError, PortTakenError
+from deploy.local.kafka.secured.authority import PRIVATE
+from deploy.local.kafka.secured.security import Security
 from deploy.local.processes import ChildProcess
 from worker.files import write_file
 
@@ -41,12 +43,20 @@ class Node:
         self._configuration = self._directory / "server.properties"
         self._log4j = self._directory / "log4j2.properties"
         self._process: ChildProcess | None = None
+        self._system: Mapping[str, str] = {}
         self._directory.mkdir(exist_ok=True)
 
-    def configure(self, endpoints: Sequence[Endpoints], overrides: Mapping[str, str]) -> None:
-        """Writes the configuration: ports of all nodes, and properties in place of ours."""
+    def configure(
+        self, endpoints: Sequence[Endpoints], overrides: Mapping[str, str], security: Security | None = None
+    ) -> None:
+        """Writes the configuration: ports of all nodes, properties in place of ours, and who is let in."""
+        if security is not None:
+            own = endpoints[self._node_id - 1]
+            overrides = {**security.node_properties(own, self._directory), **overrides}
+            self._system = security.system_properties(self._directory)
         text = render_properties(node_id=self._node_id, endpoints=endpoints, data=self._data, overrides=overrides)
-        write_file(self._configuration, text.encode())
+        # It may hold passwords.
+        write_file(self._configuration, text.encode(), mode=PRIVATE)
         write_file(self._log4j, LOG4J.encode())
 
     @property
@@ -60,7 +70,8 @@ class Node:
 
     def start(self) -> None:
         """Starts the node and does not wait until it serves."""
-        self._process = self._run(self._distribution.run_command(self._configuration, self._log4j), purpose="broker")
+        command = self._distribution.run_command(self._configuration, self._log4j, self._system)
+        self._process = self._run(command, purpose="broker")
 
     def terminate(self) -> None:
         """Begins to shut the node down in order, so that its log need not be recovered."""

@@ -10,7 +10,7 @@ from worker.errors import DeliveryError, OutputRefusedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
-from worker.transport.kafka_python.client import describe
+from worker.transport.kafka_python.client import describe, raise_denial
 from worker.transport.kafka_python.producing import ProducingSink
 
 
@@ -54,6 +54,7 @@ class KafkaAtLeastOnceSink(ProducingSink):
             self._end()
             if isinstance(error, OutputRefusedError):
                 raise
+            raise_denial(error, self._rights)
             raise DeliveryError(f"the outputs were not all confirmed: {describe(error)}") from error
         with claim():
             self._commit_soon(offsets)  # 3

@@ -3,25 +3,36 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import (
+    ClusterAuthorizationFailedError,
     FencedInstanceIdError,
+    GroupAuthorizationFailedError,
     InvalidProducerEpochError,
     KafkaConfigurationError,
     KafkaError,
     KafkaTimeoutError,
     ProducerFencedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
 )
 from kafka.net.compat import KafkaNetClient
 
-from worker.errors import BrokerUnreachableError, SettingsError, TransportError
+from worker.errors import AccessDeniedError, BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.kafka_python.bootstrap import fall_back_on_bootstrap_servers
 from worker.transport.kafka_python.header_names import accept_any_name
+from worker.transport.rights import Kind, Rights
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
 
+REFUSALS: dict[type[KafkaError], Kind] = {
+    ClusterAuthorizationFailedError: "cluster",
+    GroupAuthorizationFailedError: "group",
+    TopicAuthorizationFailedError: "topic",
+    TransactionalIdAuthorizationFailedError: "transactional id",
+}
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
 
 
@@ -39,6 +50,8 @@ def connect(kind: type[Any], client: Mapping[str, Any], *, deadline: Deadline | 
         BrokerUnreachableError: no broker answered in time.
         SettingsError: the client does not take a value of its properties.
     """
+    access = _access(client)
+    access.require_credentials()
     accept_any_name()
     opened: list[KafkaNetClient] = []
 
@@ -64,7 +77,6 @@ def connect(kind: type[Any], client: Mapping[str, Any], *, deadline: Deadline | 
         # A client that could not be built leaves its sockets and its thread behind: an outage would collect them.
         for network in opened:
             network.close()
-        access = _access(client)
         raise (find_refusal(access) if deadline is None else None) or terms.unreachable(
             access.servers, within_seconds=within_seconds, reason=describe(error)
         ) from error
@@ -75,17 +87,55 @@ def _access(client: Mapping[str, Any]) -> Access:
         servers=",".join(client["bootstrap_servers"]),
         protocol=client.get("security_protocol", "PLAINTEXT"),
         ca_file=client.get("ssl_cafile"),
-        mechanism=client.get("sasl_mechanism", ""),
-        username=client.get("sasl_plain_username", ""),
-        password=client.get("sasl_plain_password", ""),
         certificate_file=client.get("ssl_certfile"),
         key_file=client.get("ssl_keyfile"),
         key_password=client.get("ssl_password"),
+        mechanism=client.get("sasl_mechanism", ""),
+        username=client.get("sasl_plain_username", ""),
+        password=client.get("sasl_plain_password", ""),
+        tokens=provider.source if (provider := client.get("sasl_oauth_token_provider")) else None,
         checks_name=client.get("ssl_check_hostname", True),
     )
 
 
-def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:
+def principal(client: Mapping[str, Any]) -> str:
+    """How the brokers call who connects with the properties `client`."""
+    return _access(client).principal
+
+
+def denial(error: KafkaError, rights: Rights) -> AccessDeniedError | None:
+    """What to raise if `error` says that something is not allowed, None if it says something else."""
+    for refusal, kind in REFUSALS.items():
+        if isinstance(error, refusal):
+            named = error.args[0] if error.args else ()
+            return rights.denial(kind, topics=[named] if isinstance(named, str) else named)
+    return None
+
+
+def raise_denial(error: KafkaError, rights: Rights) -> None:
+    """Raises `AccessDeniedError` if that is what `error` says."""
+    if (found := denial(error, rights)) is not None:
+        raise found from error
+
+
+def require_partitions(consumer: KafkaConsumer, client: Mapping[str, Any], topic: str, rights: Rights) -> set[int]:
+    """Partitions of `topic`.
+
+    Raises:
+        AccessDeniedError: we may not see it.
+        TopicMissingError: it does not exist.
+    """
+    partitions: set[int] = consumer.partitions_for_topic(topic)
+    if not partitions:
+        # To the consumer, what is hidden looks like what is missing.
+        with connect(KafkaAdminClient, client) as admin:
+            [described] = admin.describe_topics([topic])
+        if described["error_code"] == TopicAuthorizationFailedError.errno:
+            raise rights.denial("topic", topics=[topic])
+    return terms.require_topic(partitions, topic)
+
+
+def find_partitions(producer: KafkaProducer, topic: str, rights: Rights) -> set[int] | None:
     """Partitions of `topic`, None if it does not exist.
 
     `KafkaProducer.partitions_for` would keep asking for a topic that is missing until ``max_block_ms``.
@@ -95,12 +145,20 @@ def find_partitions(producer: KafkaProducer, topic: str) -> set[int] | None:
     except KafkaTimeoutError:
         return None
     except KafkaError as error:
-        raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
+        raise transport_error(f"topic {topic!r} cannot be looked up", error, rights) from error
     return partitions
 
 
-def transport_error(what: str, error: KafkaError) -> TransportError:
-    """The error to raise for one of the client's: retriable if the client says so."""
+def transport_error(what: str, error: KafkaError, rights: Rights | None = None) -> TransportError:
+    """The error to raise for one of the client's: retriable if the client says so.
+
+    Args:
+        what: failed.
+        error: the client's.
+        rights: what the client has to be allowed; says what a refusal means.
+    """
+    if rights is not None and (refused := denial(error, rights)) is not None:
+        return refused
     kind = BrokerUnreachableError if error.retriable else TransportError
     return kind(f"{what}: {describe(error)}")
 

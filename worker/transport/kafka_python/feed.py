@@ -1,6 +1,7 @@
 """A plain producer through kafka-python."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from kafka import KafkaProducer
@@ -8,7 +9,15 @@ from kafka.errors import KafkaError, KafkaTimeoutError
 
 from worker.errors import TransportError
 from worker.transport.kafka_python import transactions
-from worker.transport.kafka_python.client import connect, describe, find_partitions, transport_error
+from worker.transport.kafka_python.client import (
+    connect,
+    describe,
+    find_partitions,
+    principal,
+    raise_denial,
+    transport_error,
+)
+from worker.transport.rights import Rights
 from worker.transport.terms import END_SECONDS, LINGER_MS, MAX_REQUEST_BYTES, REQUEST_SECONDS, require_topic
 
 
@@ -32,11 +41,12 @@ class KafkaFeed:
             max_block_ms=int(block_seconds * 1000),
             allow_auto_create_topics=False,
         )
+        self._rights = Rights(partial(principal, client), "WRITE")
         self._failure: Exception | None = None
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
-        require_topic(find_partitions(self._producer, topic), topic)
+        require_topic(find_partitions(self._producer, topic, self._rights), topic)
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
         """Queues a record; a failure is raised by the next `send` or `flush`.
@@ -48,7 +58,7 @@ class KafkaFeed:
         try:
             self._producer.send(topic, value, key=key).add_errback(self._failed)
         except KafkaError as error:
-            raise transport_error(f"a record for {topic} cannot be sent", error) from error
+            raise transport_error(f"a record for {topic} cannot be sent", error, self._rights) from error
 
     def _failed(self, error: Exception) -> None:
         self._failure = self._failure or error
@@ -67,6 +77,8 @@ class KafkaFeed:
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
+        if isinstance(failure, KafkaError):
+            raise_denial(failure, self._rights)
         if failure is not None:
             raise TransportError(f"a record was not confirmed: {describe(failure)}")
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
@@ -10,7 +11,8 @@ from kafka.errors import KafkaError
 
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
-from worker.transport.kafka_python.client import connect, describe, find_partitions
+from worker.transport.kafka_python.client import connect, describe, find_partitions, principal
+from worker.transport.rights import Rights
 from worker.transport.terms import (
     BATCH_BYTES,
     DEFAULT_RECORD_LIMIT_BYTES,
@@ -25,15 +27,18 @@ from worker.transport.terms import (
 class ProducingSink:
     """An idempotent producer, which is made anew after a failure, and what it knows of its topics."""
 
-    def __init__(self, client: Mapping[str, Any], *, deadline_seconds: float) -> None:
+    def __init__(self, client: Mapping[str, Any], *, deadline_seconds: float, transactional_id: str = "") -> None:
         """
         Args:
             client: connection properties, from `client_properties`.
             deadline_seconds: bound on one delivery, all its steps together.
+            transactional_id: that the producer will have, if it has one.
 
         Raises:
+            AccessDeniedError: the producer may not be what it has to be.
             BrokerUnreachableError: no broker answered.
         """
+        self._rights = Rights(partial(principal, client), "WRITE", transactional_id=transactional_id)
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._batch_bytes = BATCH_BYTES
@@ -41,7 +46,7 @@ class ProducingSink:
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
-        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
+        return len(require_topic(find_partitions(self._ready_producer(), topic, self._rights), topic))
 
     def record_limit_bytes(self, topic: str) -> int:
         """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""
@@ -51,7 +56,11 @@ class ProducingSink:
         except KafkaError as error:
             logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
             return DEFAULT_RECORD_LIMIT_BYTES
-        limit = int(found["topic"][topic]["max.message.bytes"]["value"])
+        # To who may not see them the client shows none at all.
+        if (shown := found["topic"][topic].get("max.message.bytes")) is None:
+            logging.getLogger(__name__).warning("%s: its size limit is not known: we may not describe it", topic)
+            return DEFAULT_RECORD_LIMIT_BYTES
+        limit = int(shown["value"])
         if limit < self._batch_bytes:
             # The limit holds for a batch too: the client would have to split each one that the broker refuses.
             self._batch_bytes = limit

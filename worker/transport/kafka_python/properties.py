@@ -10,10 +10,13 @@ from kafka import KafkaConsumer, KafkaProducer
 
 from worker.errors import SettingsError
 from worker.settings import Settings, variable
-from worker.transport.properties import allowed_properties
+from worker.transport.kafka_python.tokens import TokenProvider
+from worker.transport.properties import EncryptionNames, allowed_properties, encryption_properties
 from worker.transport.terms import client_id
+from worker.transport.tokens import token_source
 
 DEFAULTS: dict[str, Any] = {**KafkaConsumer.DEFAULT_CONFIG, **KafkaProducer.DEFAULT_CONFIG}
+ENCRYPTION = EncryptionNames("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password")
 OBJECTS = ("_deserializer", "_serializer", "_context", "_provider", "api_version")
 """Ends of the names whose default is None but whose value cannot be given as text."""
 
@@ -29,14 +32,15 @@ def client_properties(settings: Settings) -> dict[str, Any]:
         "security_protocol": settings.security_protocol,
         "client_id": client_id(),
     }
-    if settings.sasl_password is not None:
+    if (tokens := token_source(settings)) is not None:
+        properties |= {"sasl_mechanism": settings.sasl_mechanism, "sasl_oauth_token_provider": TokenProvider(tokens)}
+    elif settings.sasl_password is not None:
         properties |= {
             "sasl_mechanism": settings.sasl_mechanism,
             "sasl_plain_username": settings.sasl_username,
             "sasl_plain_password": settings.sasl_password.get_secret_value(),
         }
-    if settings.ssl_ca_file is not None:
-        properties["ssl_cafile"] = str(settings.ssl_ca_file)
+    properties |= encryption_properties(settings, ENCRYPTION)
     # Where another client was chosen, the user's properties are meant for that one.
     return properties | (_own_properties(settings) if settings.transport == "kafka-python" else {})
 

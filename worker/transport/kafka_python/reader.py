@@ -5,6 +5,7 @@ later are not noticed.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -14,8 +15,9 @@ from worker.beginning import Begin
 from worker.errors import BrokerUnreachableError, OffsetGapError
 from worker.ports import Record
 from worker.transport.deadline import Deadline
-from worker.transport.kafka_python.client import connect, transport_error
-from worker.transport.terms import REQUEST_SECONDS, require_topic
+from worker.transport.kafka_python.client import connect, principal, require_partitions, transport_error
+from worker.transport.rights import Rights
+from worker.transport.terms import REQUEST_SECONDS
 
 POLL_SECONDS = 0.2
 STALLED_SECONDS = 30.0
@@ -38,6 +40,7 @@ class KafkaReader:
             TopicMissingError: the topic does not exist.
         """
         self._topic = topic
+        self._rights = Rights(partial(principal, client), "READ", (topic,))
         self._consumer = connect(
             KafkaConsumer,
             client,
@@ -48,7 +51,7 @@ class KafkaReader:
             allow_auto_create_topics=False,
         )
         try:
-            numbers = require_topic(self._consumer.partitions_for_topic(topic), topic)
+            numbers = require_partitions(self._consumer, client, topic, self._rights)
             self._partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
             self._consumer.assign(self._partitions)
             for number, offset in self.find(begin).items():
@@ -90,7 +93,7 @@ class KafkaReader:
                 "before they were read. Start again."
             ) from error
         except KafkaError as error:
-            raise transport_error(f"topic {self._topic!r} cannot be read", error) from error
+            raise transport_error(f"topic {self._topic!r} cannot be read", error, self._rights) from error
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
             for records in polled.values()

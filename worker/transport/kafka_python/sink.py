@@ -14,7 +14,7 @@ from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
-from worker.transport.kafka_python.client import FENCED, describe
+from worker.transport.kafka_python.client import FENCED, describe, raise_denial
 from worker.transport.kafka_python.producing import ProducingSink
 from worker.transport.terms import END_SECONDS
 
@@ -50,7 +50,7 @@ class KafkaSink(ProducingSink):
         self._group = group
         self._fenced = fenced
         self._transaction_timeout_seconds = transaction_timeout_seconds
-        super().__init__(client, deadline_seconds=deadline_seconds)
+        super().__init__(client, deadline_seconds=deadline_seconds, transactional_id=transactional_id)
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
@@ -84,6 +84,7 @@ class KafkaSink(ProducingSink):
             raise self._fenced("transactional id", self._transactional_id) from error
         except KafkaError as error:
             self._replace(producer, deadline)
+            raise_denial(error, self._rights)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
         except BaseException:
             self._replace(producer, deadline)
@@ -103,6 +104,7 @@ class KafkaSink(ProducingSink):
             transactions.end_producer(producer, timeout_seconds=deadline.within(END_SECONDS))
             if isinstance(error, FENCED):
                 raise self._fenced("transactional id", self._transactional_id) from error
+            raise_denial(error, self._rights)
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
         return producer
 

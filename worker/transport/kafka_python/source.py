@@ -7,6 +7,7 @@ jump over a gap in silence.
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -26,9 +27,10 @@ from worker.ownership import Ownership
 from worker.ports import Committed, Offsets, Partition, Record
 from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
-from worker.transport.kafka_python.client import connect, describe, transport_error
+from worker.transport.kafka_python.client import connect, describe, principal, require_partitions, transport_error
 from worker.transport.kafka_python.rebalance import RebalanceListener, forget_answers, keep_member_id, to_kafka
 from worker.transport.membership import Membership
+from worker.transport.rights import Rights
 from worker.transport.terms import (
     COMMIT_SECONDS,
     END_SECONDS,
@@ -39,7 +41,6 @@ from worker.transport.terms import (
     PARTITION_FETCH_BYTES,
     REQUEST_SECONDS,
     OffsetGap,
-    require_topic,
 )
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class KafkaSource:
             BrokerUnreachableError: no broker answered.
             TopicMissingError: the topic does not exist.
         """
+        self._rights = Rights(partial(principal, client), "READ", (topic,), group_id)
         self._instance = instance
         self.membership = membership
         self._offset_gap = offset_gap
@@ -102,7 +104,7 @@ class KafkaSource:
             heartbeat_interval_ms=HEARTBEAT_MS,
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
         )
-        require_topic(self._consumer.partitions_for_topic(topic), topic)
+        require_partitions(self._consumer, client, topic, self._rights)
         keep_member_id(self._consumer._coordinator)
         self._ownership = ownership
         self._deferred = DeferredOffsets(self.commit)
@@ -124,7 +126,7 @@ class KafkaSource:
         except InvalidSessionTimeoutError as error:
             raise terms.session_refused(self._session_timeout_seconds) from error
         except KafkaError as error:
-            raise transport_error("reading failed", error) from error
+            raise transport_error("reading failed", error, self._rights) from error
         self._check_membership()
         return [
             Record(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)

@@ -9,7 +9,7 @@ from worker.errors import DeliveryError, OutputRefusedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka import transactions
-from worker.transport.librdkafka.client import describe
+from worker.transport.librdkafka.client import describe, raise_denial
 from worker.transport.librdkafka.producing import ProducingSink
 from worker.transport.librdkafka.properties import ClientProperties
 
@@ -53,6 +53,7 @@ class LibrdkafkaAtLeastOnceSink(ProducingSink):
             self._end()
             if isinstance(error, OutputRefusedError):
                 raise
+            raise_denial(error, self._rights)
             raise DeliveryError(f"the outputs were not all confirmed: {describe(error)}") from error
         with claim():
             self._commit_soon(offsets)  # 3

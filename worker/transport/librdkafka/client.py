@@ -1,7 +1,6 @@
 """Building librdkafka's clients, and reading its errors."""
 
 import logging
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -12,20 +11,24 @@ from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.librdkafka.properties import ClientProperties, Role
+from worker.transport.rights import Kind, Rights
 from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
 
 EXISTING_TOPIC = "__consumer_offsets"
 """Asked for to see whether a broker answers; whether it shows us this topic does not matter."""
+REFUSALS: dict[int, Kind] = {
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
+}
 PERMANENT = frozenset(
     {
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        *REFUSALS,
         KafkaError.INCONSISTENT_GROUP_PROTOCOL,
         KafkaError.INVALID_GROUP_ID,
         KafkaError.INVALID_SESSION_TIMEOUT,
         KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
         KafkaError.UNSUPPORTED_VERSION,
         KafkaError._FATAL,
     }
@@ -62,6 +65,8 @@ def connect(
         BrokerUnreachableError: no broker answered in time.
         SettingsError: the client does not take a value of its properties.
     """
+    access = _access(client, role)
+    access.require_credentials()
     shared = {
         "allow.auto.create.topics": False,
         "socket.timeout.ms": REQUEST_SECONDS * 1000,
@@ -74,6 +79,8 @@ def connect(
             reasons[0] = describe(error)
 
     callbacks: dict[str, Any] = {"error_cb": note}
+    if (tokens := client.tokens) is not None:
+        callbacks["oauth_cb"] = lambda _: tokens.token()
     try:
         built = kind({**client.for_role(role, {**shared, **properties}), **callbacks}, logger=log)
     except KafkaException as error:
@@ -87,25 +94,26 @@ def connect(
             built.close()
         # A producer ends with the last reference to it, and the traceback would keep this one.
         del built
-        access = _access(client.for_role(role, {}))
         raise (find_refusal(access) if deadline is None else None) or terms.unreachable(
             access.servers, within_seconds=within_seconds, reason=reasons[0]
         ) from error
     return built
 
 
-def _access(connection: Mapping[str, Any]) -> Access:
+def _access(client: ClientProperties, role: Role = "P") -> Access:
+    connection = client.for_role(role, {})
     return Access(
         servers=connection["bootstrap.servers"],
         protocol=connection["security.protocol"],
         ca_file=connection.get("ssl.ca.location"),
-        mechanism=connection.get("sasl.mechanism", ""),
-        username=connection.get("sasl.username", ""),
-        password=connection.get("sasl.password", ""),
-        ca_text=connection.get("ssl.ca.pem"),
         certificate_file=connection.get("ssl.certificate.location"),
         key_file=connection.get("ssl.key.location"),
         key_password=connection.get("ssl.key.password"),
+        mechanism=connection.get("sasl.mechanism", ""),
+        username=connection.get("sasl.username", ""),
+        password=connection.get("sasl.password", ""),
+        tokens=client.tokens,
+        ca_text=connection.get("ssl.ca.pem"),
         checks_name=connection.get("ssl.endpoint.identification.algorithm") != "none",
         checks_certificate=connection.get("enable.ssl.certificate.verification") not in UNCHECKED,
     )
@@ -123,13 +131,30 @@ def find_record_limit(client: ClientProperties, topic: str) -> int:
     return int(configs["max.message.bytes"].value)
 
 
-def find_partitions(client: Producer | Consumer, topic: str) -> set[int] | None:
-    """Partitions of `topic`, None if it does not exist."""
+def principal(client: ClientProperties) -> str:
+    """How the brokers call who connects with the properties `client`."""
+    return _access(client).principal
+
+
+def raise_denial(error: KafkaException, rights: Rights) -> None:
+    """Raises `AccessDeniedError` if that is what `error` says; behind its cause it may name topics."""
+    if (kind := REFUSALS.get(code_of(error))) is not None:
+        raise rights.denial(kind, topics=error.args[1:]) from error
+
+
+def find_partitions(client: Producer | Consumer, topic: str, rights: Rights) -> set[int] | None:
+    """Partitions of `topic`, None if it does not exist.
+
+    Raises:
+        AccessDeniedError: we may not see it.
+        TransportError: the brokers did not tell.
+    """
     try:
         found = client.list_topics(topic, timeout=METADATA_SECONDS).topics[topic]
     except KafkaException as error:
         raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
     if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise_denial(KafkaException(found.error, topic), rights)
         raise transport_error(f"topic {topic!r} cannot be looked up", found.error)
     return set(found.partitions)
 

@@ -1,11 +1,14 @@
 """A plain producer through librdkafka."""
 
-from confluent_kafka import KafkaError, Message, Producer
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from worker.errors import TransportError
 from worker.transport.deadline import Deadline
-from worker.transport.librdkafka.client import connect, describe, find_partitions
+from worker.transport.librdkafka.client import connect, describe, find_partitions, principal, raise_denial
 from worker.transport.librdkafka.properties import ClientProperties
+from worker.transport.rights import Rights
 from worker.transport.terms import LINGER_MS, MAX_REQUEST_BYTES, REQUEST_SECONDS, require_topic
 
 ROOM_SECONDS = 0.1
@@ -33,12 +36,13 @@ class LibrdkafkaFeed:
         }
         self._block_seconds = block_seconds
         self._producer = connect(Producer, "P", client, properties)
+        self._rights = Rights(partial(principal, client), "WRITE")
         self._failure: KafkaError | None = None
         """The first since it was told."""
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
-        require_topic(find_partitions(self._producer, topic), topic)
+        require_topic(find_partitions(self._producer, topic, self._rights), topic)
 
     def send(self, topic: str, value: bytes, *, key: bytes | None = None) -> None:
         """Queues a record; a failure is raised by the next `send` or `flush`.
@@ -81,4 +85,5 @@ class LibrdkafkaFeed:
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
+            raise_denial(KafkaException(failure), self._rights)
             raise TransportError(f"a record was not confirmed: {describe(failure)}")

@@ -7,14 +7,16 @@ a failed assertion or a null pointer (its issues 4605 and 5040), and it may wait
 
 import random
 from collections.abc import Collection, Iterable
+from functools import partial
 from itertools import takewhile
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.ports import Committed, Partition
 from worker.transport.deadline import Deadline
-from worker.transport.librdkafka.client import code_of, connect, find_partitions
+from worker.transport.librdkafka.client import code_of, connect, find_partitions, principal
 from worker.transport.librdkafka.properties import ClientProperties
+from worker.transport.rights import Rights
 from worker.transport.terms import METADATA_SECONDS, RETRY_BACKOFF_MS, require_topic
 
 NO_OFFSET = -1001
@@ -47,11 +49,12 @@ class OffsetLookup:
             "session.timeout.ms": 1,
             "retry.backoff.ms": RETRY_BACKOFF_MS,
         }
+        self._rights = Rights(partial(principal, client), "READ", group_id=group_id)
         self._consumer = connect(Consumer, "C", client, properties)
 
     def require(self, topic: str) -> None:
         """Raises `TopicMissingError` unless the topic exists."""
-        require_topic(find_partitions(self._consumer, topic), topic)
+        require_topic(find_partitions(self._consumer, topic, self._rights), topic)
 
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed | None]:
         """What is committed, None where nothing is. What an open transaction may still change is left out.

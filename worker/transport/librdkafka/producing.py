@@ -1,13 +1,15 @@
 """What every sink through librdkafka shares, however it delivers."""
 
 import logging
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
 from worker.transport.deadline import Deadline
-from worker.transport.librdkafka.client import connect, describe, find_partitions, find_record_limit
+from worker.transport.librdkafka.client import connect, describe, find_partitions, find_record_limit, principal
 from worker.transport.librdkafka.properties import ClientProperties
+from worker.transport.rights import Rights
 from worker.transport.terms import (
     BATCH_BYTES,
     DEFAULT_RECORD_LIMIT_BYTES,
@@ -24,15 +26,18 @@ NO_LIMIT = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2**
 class ProducingSink:
     """A producer, which is made anew after a failure, and what it knows of its topics."""
 
-    def __init__(self, client: ClientProperties, *, deadline_seconds: float) -> None:
+    def __init__(self, client: ClientProperties, *, deadline_seconds: float, transactional_id: str = "") -> None:
         """
         Args:
             client: connection properties, from `client_properties`.
             deadline_seconds: bound on one delivery, all its steps together.
+            transactional_id: that the producer will have, if it has one.
 
         Raises:
+            AccessDeniedError: the producer may not be what it has to be.
             BrokerUnreachableError: no broker answered.
         """
+        self._rights = Rights(partial(principal, client), "WRITE", transactional_id=transactional_id)
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._batch_bytes = BATCH_BYTES
@@ -41,7 +46,7 @@ class ProducingSink:
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
-        return len(require_topic(find_partitions(self._ready_producer(), topic), topic))
+        return len(require_topic(find_partitions(self._ready_producer(), topic, self._rights), topic))
 
     def record_limit_bytes(self, topic: str) -> int:
         """Implements `worker.ports.Sink`. Who may not see the topic's properties goes by Kafka's default."""

@@ -12,8 +12,11 @@ from typing import Any, Literal, NamedTuple
 from confluent_kafka import cimpl
 
 from worker.settings import Settings
-from worker.transport.properties import allowed_properties
+from worker.transport.properties import EncryptionNames, allowed_properties, encryption_properties
 from worker.transport.terms import client_id
+from worker.transport.tokens import TokenSource, token_source
+
+ENCRYPTION = EncryptionNames("ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.key.password")
 
 Role = Literal["C", "P"]
 """As in the table: consumer or producer."""
@@ -24,6 +27,8 @@ class ClientProperties(NamedTuple):
 
     connection: dict[str, Any]
     own: dict[str, str]
+    tokens: TokenSource | None = None
+    """For OAUTHBEARER."""
 
     def for_role(self, role: Role, properties: dict[str, Any]) -> dict[str, Any]:
         """The configuration of a client: the user's own properties win over `properties`."""
@@ -42,15 +47,18 @@ def client_properties(settings: Settings) -> ClientProperties:
         "security.protocol": settings.security_protocol,
         "client.id": client_id(),
     }
-    if settings.sasl_password is not None:
+    tokens = token_source(settings)
+    if tokens is not None:
+        connection["sasl.mechanism"] = settings.sasl_mechanism
+    elif settings.sasl_password is not None:
         connection |= {
             "sasl.mechanism": settings.sasl_mechanism,
             "sasl.username": settings.sasl_username,
             "sasl.password": settings.sasl_password.get_secret_value(),
         }
-    if settings.ssl_ca_file is not None:
-        connection["ssl.ca.location"] = str(settings.ssl_ca_file)
-    return ClientProperties(connection, allowed_properties(settings, known_properties(), client="librdkafka"))
+    connection |= encryption_properties(settings, ENCRYPTION)
+    own = allowed_properties(settings, known_properties(), client="librdkafka")
+    return ClientProperties(connection, own, tokens)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from worker.ports import Claim, Offsets, Output
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka import transactions
-from worker.transport.librdkafka.client import code_of, describe
+from worker.transport.librdkafka.client import code_of, describe, raise_denial
 from worker.transport.librdkafka.producing import ProducingSink
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.terms import REQUEST_SECONDS
@@ -58,7 +58,7 @@ class LibrdkafkaSink(ProducingSink):
         self._group = group
         self._fenced = fenced
         self._transaction_timeout_seconds = transaction_timeout_seconds
-        super().__init__(client, deadline_seconds=deadline_seconds)
+        super().__init__(client, deadline_seconds=deadline_seconds, transactional_id=transactional_id)
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`. One deadline bounds all of these steps.
@@ -81,7 +81,7 @@ class LibrdkafkaSink(ProducingSink):
         producer = self._ready_producer(deadline)  # 1
         try:
             transactions.begin(producer)  # 2
-            transactions.send_all(producer, outputs, deadline)  # 3
+            self._send(producer, outputs, offsets, deadline)  # 3
             group = self._group()
             with claim():
                 transactions.send_offsets(producer, offsets, group, deadline)  # 4
@@ -89,9 +89,23 @@ class LibrdkafkaSink(ProducingSink):
         except KafkaException as error:
             self._check_fenced(error)
             self._replace(producer, deadline, can_abort=error.args[0].txn_requires_abort())
+            raise_denial(error, self._rights)
             raise DeliveryError(f"the transaction was aborted: {describe(error)}") from error
         except BaseException:
             self._replace(producer, deadline, can_abort=True)
+            raise
+
+    def _send(self, producer: Producer, outputs: Sequence[Output], offsets: Offsets, deadline: Deadline) -> None:
+        try:
+            transactions.send_all(producer, outputs, deadline)
+        except KafkaException as error:
+            if code_of(error) != KafkaError._PURGE_QUEUE:
+                raise
+            # The library throws away what waits when it gives a transaction up. Why, it tells who takes the next step.
+            try:
+                transactions.send_offsets(producer, offsets, self._group(), deadline)
+            except KafkaException as cause:
+                raise KafkaException(cause.args[0], *error.args[1:]) from error
             raise
 
     def _build_producer(self, properties: dict[str, Any], deadline: Deadline | None) -> Producer:
@@ -107,6 +121,7 @@ class LibrdkafkaSink(ProducingSink):
             transactions.initialise(producer, deadline or Deadline(self._deadline_seconds))
         except KafkaException as error:
             self._check_fenced(error)
+            raise_denial(error, self._rights)
             raise terms.uninitialised(self._transactional_id, reason=describe(error)) from error
         return producer
 

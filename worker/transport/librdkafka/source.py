@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from operator import methodcaller
 from typing import Any
 
@@ -23,11 +24,12 @@ from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.librdkafka import lookup
-from worker.transport.librdkafka.client import connect, describe, log, transport_error
+from worker.transport.librdkafka.client import connect, describe, log, principal, raise_denial, transport_error
 from worker.transport.librdkafka.commits import GroupCommits
 from worker.transport.librdkafka.places import Places
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.membership import Membership
+from worker.transport.rights import Rights
 from worker.transport.terms import (
     FETCH_BYTES,
     HEARTBEAT_MS,
@@ -80,6 +82,7 @@ class LibrdkafkaSource:
             BrokerUnreachableError: no broker answered.
             TopicMissingError: the topic does not exist.
         """
+        self._rights = Rights(partial(principal, client), "READ", (topic,), group_id)
         self._instance = instance
         self.membership = membership
         self._offset_gap = offset_gap
@@ -385,6 +388,7 @@ class LibrdkafkaSource:
     def _failure(self, error: KafkaException | KafkaError) -> LimelightError:
         if self._replaced is not None:
             return self._replaced
+        raise_denial(error if isinstance(error, KafkaException) else KafkaException(error), self._rights)
         if FENCED in describe(error):
             return self._fenced()
         if isinstance(error, KafkaError) and error.code() == KafkaError.INVALID_SESSION_TIMEOUT:

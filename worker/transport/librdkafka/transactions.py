@@ -39,7 +39,8 @@ def send_all(producer: Producer, outputs: Sequence[Output], deadline: Deadline) 
     _flush(producer, deadline, until=lambda: any(reports.values()))
     failures = {number: error for number, error in reports.items() if error is not None}
     if failures:
-        raise find_refusal(outputs, failures) or KafkaException(failures[min(failures)])
+        first = min(failures)
+        raise find_refusal(outputs, failures) or KafkaException(failures[first], outputs[first].topic)
     if len(reports) < len(outputs):
         raise _out_of_time("a send was not confirmed in time")
 

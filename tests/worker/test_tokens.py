@@ -1,0 +1,147 @@
+"""Tokens from files and from an identity provider that answers over HTTP."""
+
+import base64
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+import pytest
+
+from worker.errors import AccessDeniedError
+from worker.settings import Settings
+from worker.transport.tokens import describe_token, token_source
+
+pytestmark = pytest.mark.fast
+
+SECRET = "s3cr=t/&"
+
+
+def make_token(**claims: Any) -> str:
+    payload = base64.urlsafe_b64encode(msgspec.json.encode(claims)).rstrip(b"=").decode()
+    return f"eyJhbGciOiJub25lIn0.{payload}.c2lnbmF0dXJl"
+
+
+class Provider(HTTPServer):
+    """Gives out what the test wants, and remembers what it was asked."""
+
+    status, answer = 200, b""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, dict[str, list[str]]]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Provider
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.requests.append((self.headers["Authorization"], parse_qs(form)))
+        self.send_response(self.server.status)
+        if self.server.status == 302:
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(provider: Provider) -> Any:
+    return token_source(
+        Settings(
+            security_protocol="SASL_SSL",
+            sasl_mechanism="OAUTHBEARER",
+            sasl_username="worker",
+            sasl_password=SECRET,
+            sasl_token_url=f"http://127.0.0.1:{provider.server_port}/token",
+            sasl_token_scope="kafka",
+        )
+    )
+
+
+def test_a_token_says_whose_it_is_and_until_when() -> None:
+    token = describe_token(make_token(sub="worker", exp=4_000_000_000), valid_seconds=60)
+    assert (token.principal, token.expires) == ("worker", 4_000_000_000)
+
+
+@pytest.mark.parametrize("text", ["opaque", "a.b.c", "a.e30.c", "a.bnVsbA.c"])
+def test_a_token_that_says_nothing_is_good_for_as_long_as_was_told(text: str) -> None:
+    token = describe_token(text, valid_seconds=60)
+    assert token.principal == ""
+    assert 50 < token.expires - time.time() <= 60
+
+
+def test_the_provider_is_asked_with_id_and_secret_and_not_again_before_time(provider: Provider) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 3600, "token_type": "Bearer"})
+    source = ask(provider)
+
+    assert source.token() == source.token()
+    assert source.token().text == "opaque"
+    credentials = base64.b64encode(b"worker:s3cr%3Dt/%26").decode()
+    form = {"grant_type": ["client_credentials"], "scope": ["kafka"]}
+    assert provider.requests == [(f"Basic {credentials}", form)]
+
+
+def test_a_token_that_is_about_to_expire_is_replaced(provider: Provider) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 5})
+    source = ask(provider)
+
+    source.token()
+    source.token()
+
+    assert len(provider.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (401, b'{"error":"invalid_client"}', "answers 401"),
+        # Whoever is behind the other address must not get the secret.
+        (302, b"", "answers 302"),
+        (200, b'{"token": "unexpected-token"}', "does not give one"),
+        (200, b"unexpected-token", "does not give one"),
+    ],
+)
+def test_a_refusal_names_the_settings_and_no_secret(provider: Provider, status: int, answer: bytes, said: str) -> None:
+    provider.status, provider.answer = status, answer
+
+    with pytest.raises(AccessDeniedError) as caught:
+        ask(provider).token()
+
+    assert said in str(caught.value)
+    assert "LIMELIGHT_SASL_TOKEN_URL" in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert "unexpected-token" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_a_file_is_read_again_for_each_login(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(make_token(sub="worker", exp=4_000_000_000) + "\n")
+    source: Any = token_source(
+        Settings(security_protocol="SASL_SSL", sasl_mechanism="OAUTHBEARER", sasl_token_file=file)
+    )
+    assert source.token().principal == "worker"
+
+    file.write_text(make_token(sub="worker", exp=1_000_000_000))
+    with pytest.raises(AccessDeniedError, match="expired"):
+        source.token()
+    file.unlink()
+    with pytest.raises(AccessDeniedError, match="cannot be read"):
+        source.token()

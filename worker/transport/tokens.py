@@ -1,0 +1,159 @@
+"""Tokens for OAUTHBEARER logins: from a file that somebody keeps fresh, or from an identity provider.
+
+A token is told apart by nothing but its text. Where that is a JSON Web Token (RFC 7519), its claims say whose it is and
+until when; nobody but the broker can tell whether they are true.
+"""
+
+import base64
+import binascii
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import NamedTuple, Protocol
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from worker.credentials import read_secret
+from worker.errors import AccessDeniedError
+from worker.settings import Settings, variable
+
+ANSWER_SECONDS = 5.0
+ANSWER_BYTES = 256 * 1024
+UNTOLD_SECONDS = 300.0
+"""How long a token counts as good that does not say it."""
+SAFETY_SECONDS = 10.0
+"""A token that is about to expire is not used any more: the login takes a moment."""
+
+
+class Token(NamedTuple):
+    """A bearer token."""
+
+    text: str
+    expires: float
+    """Seconds since the epoch."""
+    principal: str
+    """Whom it claims to speak for; empty if it does not say."""
+
+
+class TokenSource(Protocol):
+    """Gives a token for each login; called on threads of the clients."""
+
+    def token(self) -> Token:
+        """
+        Raises:
+            AccessDeniedError: there is none.
+        """
+        ...
+
+
+def token_source(settings: Settings) -> TokenSource | None:
+    """Where tokens come from, None where nobody logs in with one."""
+    if settings.sasl_token_file is not None:
+        return TokenFile(settings)
+    return None if settings.sasl_token_url is None else TokenEndpoint(settings)
+
+
+class TokenFile:
+    """Reads the file again for each login."""
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.sasl_token_file is not None
+        self._path = settings.sasl_token_file
+
+    def token(self) -> Token:
+        """Implements `TokenSource`."""
+        name = variable("sasl_token_file")
+        try:
+            text = read_secret(self._path, name)
+        except ValueError as error:
+            raise AccessDeniedError(f"{error}.") from None
+        token = describe_token(text, valid_seconds=UNTOLD_SECONDS)
+        if token.expires < time.time():
+            ago = int(time.time() - token.expires)
+            raise AccessDeniedError(f"{name}: the token in {self._path} expired {ago} s ago. Put a fresh one there.")
+        return token
+
+
+class TokenEndpoint:
+    """Asks an identity provider, and keeps what it answers for as long as it is good.
+
+    The grant is that of client credentials, RFC 6749 section 4.4.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        assert settings.sasl_token_url is not None
+        assert settings.sasl_password is not None
+        self._url = settings.sasl_token_url
+        user = f"{quote(settings.sasl_username or '')}:{quote(settings.sasl_password.get_secret_value())}"
+        self._authorization = f"Basic {base64.b64encode(user.encode()).decode()}"
+        scope = {"scope": settings.sasl_token_scope} if settings.sasl_token_scope else {}
+        self._form = urlencode({"grant_type": "client_credentials", **scope}).encode()
+        self._trust = ssl.create_default_context()
+        if settings.ssl_ca_file is not None:
+            self._trust.load_verify_locations(settings.ssl_ca_file)
+        self._lock = threading.Lock()
+        self._kept: Token | None = None
+
+    def token(self) -> Token:
+        """Implements `TokenSource`."""
+        with self._lock:
+            if self._kept is None or self._kept.expires < time.time() + SAFETY_SECONDS:
+                self._kept = self._ask()
+            return self._kept
+
+    def _ask(self) -> Token:
+        headers = {"Authorization": self._authorization, "Accept": "application/json"}
+        request = urllib.request.Request(self._url, self._form, headers, method="POST")  # noqa: S310 - see credentials
+        try:
+            with _open_with(self._trust).open(request, timeout=ANSWER_SECONDS) as response:
+                answer = msgspec.json.decode(response.read(ANSWER_BYTES), type=_Answer)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise self._failure(f"answers {error.code} {error.reason}") from None
+        except (OSError, msgspec.DecodeError) as error:
+            # Not chained: what was answered may be a token.
+            raise self._failure(f"does not give one ({type(error).__name__})") from None
+        return describe_token(answer.access_token, valid_seconds=answer.expires_in)
+
+    def _failure(self, what: str) -> AccessDeniedError:
+        names = ", ".join(variable(name) for name in ("sasl_token_url", "sasl_username", "sasl_password"))
+        return AccessDeniedError(f"no token to log in with: {self._url} {what}. Check {names}.")
+
+
+class _Answer(msgspec.Struct):
+    access_token: str
+    expires_in: float = UNTOLD_SECONDS
+
+
+class _Claims(msgspec.Struct):
+    sub: str = ""
+    exp: float | None = None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The client's secret goes to nobody but the address that was given."""
+
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def _open_with(trust: ssl.SSLContext) -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust), _NoRedirect)
+
+
+def describe_token(text: str, *, valid_seconds: float) -> Token:
+    """What the token says of itself.
+
+    Args:
+        text: the token.
+        valid_seconds: how long it is good if it does not say.
+    """
+    try:
+        _, claims, _ = text.split(".")
+        known = msgspec.json.decode(base64.urlsafe_b64decode(claims + "=="), type=_Claims)
+    except (ValueError, binascii.Error):
+        known = _Claims()
+    return Token(text, known.exp or time.time() + valid_seconds, known.sub)
