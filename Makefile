@@ -46,6 +46,10 @@ lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the imp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: audit
+audit: $(VENV)/installed ## Known vulnerabilities in the locked packages. Fails, and says so, where not all could be checked
+	$(BIN)/python -m deploy.audit requirements/worker.lock requirements/full.lock requirements/bootstrap.lock
+
 .PHONY: format
 format: $(VENV)/installed ## Rewrite the code in the house format
 	$(BIN)/ruff check --fix .
