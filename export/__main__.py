@@ -1,6 +1,7 @@
 """``python -m export --model DIR --out DIR``: a SavedModel becomes a bundle that ``python -m worker`` serves.
 
-Prints what it did; the last line of stdout is the bundle's directory.
+``python -m export keygen`` makes a pair of keys, and ``python -m export sign`` signs a bundle. Each prints what it did;
+the last line of stdout is what was made: a directory or a file.
 """
 
 import argparse
@@ -14,17 +15,24 @@ import msgspec
 
 from export.errors import ExportError
 from export.outputs import check_outputs
+from export.sign import add_keygen_arguments, add_sign_arguments, keygen, sign
 from worker.errors import LimelightError
 from worker.files import write_file
+
+SIGNING = {
+    "keygen": ("Make a pair of Ed25519 keys; the private one is readable by you only.", add_keygen_arguments, keygen),
+    "sign": ("Sign a bundle; neither its files nor its version change.", add_sign_arguments, sign),
+}
+"""Command -> what it does, its options, and what runs it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
-    options = _build_parser().parse_args(arguments)
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
     # Left to itself, SIGTERM would leave a half-written directory behind.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        _run(options)
+        options.run(options)
         if sys.stdout:
             sys.stdout.flush()
     except LimelightError as error:
@@ -69,10 +77,23 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    if arguments and arguments[0] in SIGNING:
+        name, rest = arguments[0], arguments[1:]
+        description, declare, run = SIGNING[name]
+        parser = argparse.ArgumentParser(prog=f"python -m export {name}", description=description)
+        declare(parser)
+    else:
+        parser, run, rest = _build_parser(), _run, arguments
+    parser.set_defaults(run=run)
+    return parser.parse_args(rest)
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m export",
         description="Convert a SavedModel to an ONNX bundle, and check its answers against TensorFlow.",
+        epilog="Bundles are signed with: python -m export keygen, python -m export sign (each with --help).",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="SavedModel with assets.extra")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="directory that holds bundles")

@@ -6,6 +6,7 @@
     └── ExportError
         ├── SavedModelError    the SavedModel, its signatures or its assets are not what a bundle needs
         ├── ConversionError    the model cannot be expressed in ONNX, or was traced for training
+        ├── SigningError       a key or a signature cannot be made, read or written
         └── ParityError        ONNX Runtime and TensorFlow disagree
 """
 
@@ -22,6 +23,10 @@ class SavedModelError(ExportError):
 
 class ConversionError(ExportError):
     """The graph that tf2onnx made cannot be served."""
+
+
+class SigningError(ExportError):
+    """A key or a signature cannot be made, read or written."""
 
 
 class ParityError(ExportError):

@@ -5,6 +5,7 @@ alone, so that its neighbours get their answers. Before that record is blamed, t
 that it must be able to answer: if it fails there, the model is guilty, and no record.
 """
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
@@ -16,7 +17,7 @@ import numpy as np
 import structlog
 
 from worker.batching import bisect, plan_batches
-from worker.bundle import Manifest
+from worker.bundle import AttentionAxes, Manifest
 from worker.errors import (
     BundleError,
     DecodeError,
@@ -28,6 +29,7 @@ from worker.errors import (
     ValidationError,
 )
 from worker.features import EncodedText, TextEncoder, pad
+from worker.limits import Limits
 from worker.messages import AttentionMap, Classification, ModelRef, Prediction, event_type
 from worker.ports import Clock, Record, Scorer, Scores
 
@@ -65,6 +67,20 @@ class _Row(NamedTuple):
     text: EncodedText
 
 
+class Detail(NamedTuple):
+    """What an answer tells."""
+
+    abstain_below: float = 0.0
+    """Probability of the best label under which it is not named."""
+    weights: int | None = None
+    """How many of the largest weights are shown; None for all."""
+    token_text: bool = True
+    """Whether the text of the tokens is repeated."""
+
+
+DEFAULT_LIMITS, EVERYTHING = Limits(), Detail()
+
+
 class Answerer:
     """Turns records into answers, in input order. Used on a stream and on files alike."""
 
@@ -79,6 +95,8 @@ class Answerer:
         id_field: str,
         skip_tombstones: bool,
         batch_records: int,
+        limits: Limits = DEFAULT_LIMITS,
+        detail: Detail = EVERYTHING,
         clock: Clock,
         timer: Timer,
     ) -> None:
@@ -92,6 +110,8 @@ class Answerer:
             id_field: field of the record that holds its id.
             skip_tombstones: gives a record without a value no answer in place of a refusal.
             batch_records: most rows in one micro-batch.
+            limits: records beyond them are refused.
+            detail: what an answer tells.
             clock: for the scored time.
             timer: measures the stages.
         """
@@ -102,7 +122,11 @@ class Answerer:
         """What the predictions name."""
         self._decoder = msgspec.json.Decoder(event_type({self._field: record_field}, id_field))
         self._record_field = record_field
-        self._encode = TextEncoder(vocabulary, max_tokens=manifest.fields[0].max_tokens).encode
+        self._encode = TextEncoder(
+            vocabulary, max_tokens=manifest.fields[0].max_tokens, refused_tokens=limits.tokens
+        ).encode
+        self._limits = limits
+        self._detail = detail
         self._scorer = scorer
         self._prove = prove
         self._skip_tombstones = skip_tombstones
@@ -157,6 +181,7 @@ class Answerer:
     def _decode(self, record: Record) -> msgspec.Struct:
         if record.fault is not None:
             raise record.fault
+        self._limits.check(record)
         if record.value is None:
             raise DecodeError(
                 "the record has no value (a tombstone). Send a JSON object, or set LIMELIGHT_TOMBSTONES=skip."
@@ -228,36 +253,51 @@ class Answerer:
     def _classify(self, probabilities: list[float], best: int) -> Classification:
         by_label = dict(zip(self._labels, (round(p, WEIGHT_DECIMALS) for p in probabilities), strict=True))
         label = self._labels[best]
-        return Classification(label=label, score=by_label[label], probabilities=by_label)
+        # The model's own number decides, not the rounded one that is shown.
+        abstained = probabilities[best] < self._detail.abstain_below
+        return Classification(
+            label=None if abstained else label,
+            score=by_label[label],
+            probabilities=by_label,
+            abstained=abstained,
+        )
 
     def _predict(
         self, row: _Row, output: Classification, attention: dict[str, list[float]], scored_ms: int
     ) -> Prediction:
         text: str = getattr(row.event, self._field)
-        items = [text[start:end] for start, end in row.text.spans]
         position = row.record.position
         identifier = row.event.id  # type: ignore[attr-defined]
         return Prediction(
             id=str(position) if identifier is None else str(identifier),
             source=position,
             output=output,
-            attention=[
-                AttentionMap(
-                    name=axes.name,
-                    axes=axes.axes,
-                    field=axes.field,
-                    spans=row.text.spans,
-                    weights=attention[axes.name],
-                    truncated=row.text.truncated,
-                    items=items,
-                )
-                for axes in self._axes
-            ],
+            attention=[self._show(axes, text, row.text, attention[axes.name]) for axes in self._axes],
             model=self.model,
             event_timestamp_ms=row.record.timestamp_ms,
             scored_timestamp_ms=scored_ms,
             passthrough=row.event.passthrough,  # type: ignore[attr-defined]
         )
+
+    def _show(self, axes: AttentionAxes, text: str, encoded: EncodedText, weights: list[float]) -> AttentionMap:
+        spans = encoded.spans
+        if (most := self._detail.weights) is not None and most < len(weights):
+            kept = strongest(weights, most)
+            spans, weights = [spans[place] for place in kept], [weights[place] for place in kept]
+        return AttentionMap(
+            name=axes.name,
+            axes=axes.axes,
+            field=axes.field,
+            spans=spans,
+            weights=weights,
+            truncated=encoded.truncated,
+            items=[text[start:end] for start, end in spans] if self._detail.token_text else msgspec.UNSET,
+        )
+
+
+def strongest(weights: Sequence[float], count: int) -> list[int]:
+    """Places of the `count` largest weights, in the order of the text; among equals the first."""
+    return sorted(heapq.nlargest(count, range(len(weights)), key=weights.__getitem__))
 
 
 def _require_readable(passthrough: msgspec.Raw | msgspec.UnsetType) -> None:

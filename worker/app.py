@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from worker.answering import Answer, Answerer, Timer
+from worker.answering import Answer, Answerer, Detail, Timer
 from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle
@@ -24,11 +24,12 @@ from worker.files import write_file
 from worker.golden import check_golden_records, check_latency
 from worker.health import HealthServer, Heartbeat, Readiness
 from worker.instance import Instance
+from worker.limits import Limits
 from worker.logs import configure
 from worker.metrics import Metrics
 from worker.models.serving import LoadedModel, Models, Plan
 from worker.models.shadow import Comparison, Shadow, Slice, compare_answers
-from worker.opening import open_follower, open_plan
+from worker.opening import bundle_loader, open_follower, open_plan
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.ports import Offsets, Record
@@ -65,7 +66,7 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel
     field = bundle.manifest.fields[0]
     require_tokenizer(bundle.path, field)
     record_field = settings.field_map([field.name])[field.name]
-    scorer = OnnxScorer(bundle)
+    scorer = OnnxScorer(bundle, provider=settings.execution_provider, session_options=settings.session_options)
     prove = partial(check_golden_records, bundle.without_graphs(), scorer)
     prove()
     if settings.registry is not None:
@@ -79,6 +80,10 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel
         id_field=settings.id_field,
         skip_tombstones=settings.tombstones == "skip",
         batch_records=settings.batch_records,
+        limits=Limits(
+            settings.max_record_bytes, settings.max_record_headers, settings.max_nesting, settings.max_text_tokens
+        ),
+        detail=Detail(settings.abstain_below, settings.attention_weights, settings.token_text),
         clock=SystemClock(),
         timer=timer,
     )
@@ -88,14 +93,15 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel
 def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
     """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
-    return open_plan(plan, partial(build_model, settings, lambda _: nullcontext())).answer
+    build = partial(build_model, settings, lambda _: nullcontext())
+    return open_plan(plan, build, load=bundle_loader(settings)).answer
 
 
 def build_shadow_in_child(settings: Settings, plan: Plan) -> Callable[[Slice], Comparison]:
     """What answers on the side, and compares, in the child process of a shadow."""
     os.nice(LOWEST_PRIORITY)
     configure(settings.log_format, settings.log_level)
-    models = open_plan(plan, partial(build_model, settings, lambda _: nullcontext()))
+    models = open_plan(plan, partial(build_model, settings, lambda _: nullcontext()), load=bundle_loader(settings))
     topic = settings.shadow_topic
     feed = Connections(settings).open_feed()
     if topic:
@@ -229,7 +235,7 @@ class StreamWorker:
         """The models, how they are asked, and what tells why they are not what the registry asks for."""
         settings, build = self._settings, partial(build_model, self._settings, self._time)
         if settings.registry is None:
-            models = open_plan(Plan(0, settings.require_bundle()), build)
+            models = open_plan(Plan(0, settings.require_bundle()), build, load=bundle_loader(settings))
             self._metrics.model_loaded(name=models.current.name, version=models.current.version)
             return models, models.answer, str
         shadow = Shadow(partial(build_shadow_in_child, settings), clock=self._clock, metrics=self._metrics)

@@ -6,7 +6,8 @@
     ├── manifest.json       this module's `Manifest`
     ├── model.onnx          one or more graphs
     ├── vocabulary.txt      one token a line; the line number is the id
-    └── golden.jsonl        `GoldenRecord`s: events and the answers that the model must give
+    ├── golden.jsonl        `GoldenRecord`s: events and the answers that the model must give
+    └── signature.json      who vouches for it, if anybody does: `worker.signature`
 
 ``version`` is the sha256 of the canonical manifest without ``version`` and ``created_at``; the digests of all other
 files stand in the manifest, so the version covers every byte. A bundle is written beside its final place and renamed;
@@ -24,6 +25,7 @@ from msgspec import Struct
 
 from worker import files as durable
 from worker.errors import BundleDigestError, BundleError, BundleSchemaError
+from worker.signature import TrustedKeys
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -204,6 +206,11 @@ def compute_version(manifest: Manifest) -> str:
     return sha256(msgspec.json.encode(fields, order="sorted"))
 
 
+def canonical_manifest(manifest: Manifest) -> bytes:
+    """All of the manifest in canonical JSON: what a signature is over."""
+    return msgspec.json.encode(manifest, order="sorted")
+
+
 def sha256(data: bytes) -> str:
     """Hexadecimal digest."""
     return hashlib.sha256(data).hexdigest()
@@ -239,11 +246,16 @@ def write_bundle(out: Path, contents: Mapping[str, bytes], **fields: Any) -> Pat
     return path
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, *, keys: TrustedKeys | None = None) -> Bundle:
     """Reads and verifies a bundle.
+
+    Args:
+        path: its directory.
+        keys: one of them must have signed it; by default signatures are not looked at.
 
     Raises:
         BundleError: there is no bundle at `path`.
+        BundleSignatureError: none of `keys` has signed it.
         BundleSchemaError: the manifest is malformed or follows another schema version.
         BundleDigestError: a file is missing, differs from its digest or lies outside the bundle.
     """
@@ -259,6 +271,8 @@ def load_bundle(path: Path) -> Bundle:
             f"{path / MANIFEST} was changed after it was written: its content does not give version "
             f"{manifest.version}. Export the model again."
         )
+    if keys is not None:
+        keys.require_signature(path, canonical_manifest(manifest))
     contents = {name: _read_verified(path, name, digest) for name, digest in manifest.files.items()}
     named = {manifest.golden, *(g.file for g in manifest.graphs), *(f.vocabulary for f in manifest.fields)}
     if missing := sorted(named - contents.keys()):

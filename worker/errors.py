@@ -7,6 +7,7 @@
     ├── BundleError                the model bundle cannot be used
     │   ├── BundleSchemaError      written for another schema version
     │   ├── BundleDigestError      a file is missing, changed, or outside the bundle
+    │   ├── BundleSignatureError   signed by nobody whom the settings trust, or a key cannot be read
     │   └── BundleTensorError      the manifest and ONNX Runtime disagree about a tensor
     ├── RegistryError              the registry of models, or a deployment in it, cannot be used
     │   ├── RegistryUnreachableError  *retriable*: the store does not answer
@@ -57,6 +58,10 @@ class BundleSchemaError(BundleError):
 
 class BundleDigestError(BundleError):
     """A file is missing, differs from its digest, or lies outside the bundle."""
+
+
+class BundleSignatureError(BundleError):
+    """Nobody whom the settings trust vouches for the bundle, or a key cannot be read."""
 
 
 class BundleTensorError(BundleError):

@@ -88,23 +88,29 @@ def cut(text: str) -> list[str]:
 class TextEncoder:
     """Turns texts into token ids with a fixed vocabulary."""
 
-    def __init__(self, vocabulary: Sequence[str], *, max_tokens: int) -> None:
+    def __init__(self, vocabulary: Sequence[str], *, max_tokens: int, refused_tokens: int | None = None) -> None:
         """
         Args:
             vocabulary: token of each id; ids 0 and 1 are padding and unknown.
             max_tokens: longer texts are cut.
+            refused_tokens: texts that are longer than this are refused.
         """
+        self._refused_tokens = refused_tokens
         self._ids = {token: index for index, token in enumerate(vocabulary)}
         self._max_tokens = max_tokens
 
     def encode(self, text: str) -> EncodedText:
         """
         Raises:
-            FeatureError: the text has no visible character.
+            FeatureError: the text has no visible character, or far too many.
         """
         if is_ascii := text.isascii():
             text = text.lower()  # the spans stay where they are
         spans = [match.span() for match in (_ASCII_TOKEN if is_ascii else _TOKEN).finditer(text)]
+        if self._refused_tokens is not None and len(spans) > self._refused_tokens:
+            raise FeatureError(
+                f"the text has {len(spans)} tokens, more than LIMELIGHT_MAX_TEXT_TOKENS={self._refused_tokens}."
+            )
         if not spans:
             raise FeatureError("the text has no visible character. Send a text with at least one token.")
         truncated = len(spans) > self._max_tokens

@@ -63,11 +63,14 @@ class Event(Struct):
 class Classification(Struct, tag_field="task", tag="classify"):
     """Output of a ``classify`` model."""
 
-    label: str
+    label: str | None
+    """Null if the model was not sure enough."""
     score: float
-    """Probability of `label`."""
+    """Probability of the best label."""
     probabilities: dict[str, float]
     """Label -> probability, in the order of the manifest."""
+    abstained: bool = False
+    """True if the best label's probability was below what the worker's settings ask for."""
 
 
 class AttentionMap(Struct):

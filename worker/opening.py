@@ -1,16 +1,18 @@
 """Opens the model that the settings name: a bundle for good, or what a registry says from one moment to the next."""
 
 from collections.abc import Callable
+from functools import partial
 
 from worker.bundle import Bundle, load_bundle
 from worker.clock import SystemClock
 from worker.metrics import Metrics
-from worker.models.cache import BundleCache
+from worker.models.cache import BundleCache, Load
 from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Models, Plan, Serving
 from worker.models.store import open_store
 from worker.settings import Settings
+from worker.signature import TrustedKeys
 
 Build = Callable[[Bundle], LoadedModel]
 
@@ -50,14 +52,19 @@ def open_follower(
     )
 
 
-def open_plan(plan: Plan, build: Build) -> Models:
+def open_plan(plan: Plan, build: Build, *, load: Load) -> Models:
     """Loads what `plan` says, for good.
+
+    Args:
+        plan: what answers.
+        build: loads and proves a model.
+        load: reads and verifies a bundle.
 
     Raises:
         LimelightError: a model of it cannot be used.
     """
-    current = build(load_bundle(plan.current))
-    canary = build(load_bundle(plan.canary)) if plan.canary else None
+    current = build(load(plan.current))
+    canary = build(load(plan.canary)) if plan.canary else None
     return Models(Serving(plan.generation, current, canary, plan.slots))
 
 
@@ -70,7 +77,7 @@ def find_bundle(settings: Settings) -> Bundle:
         RegistryError: the registry does not say, or cannot be reached.
     """
     if settings.registry is None:
-        return load_bundle(settings.require_bundle())
+        return bundle_loader(settings)(settings.require_bundle())
     registry, cache = _open_cache(settings)
     return cache.fetch(registry.deployment().current)
 
@@ -78,4 +85,14 @@ def find_bundle(settings: Settings) -> Bundle:
 def _open_cache(settings: Settings) -> tuple[Registry, BundleCache]:
     address, name = settings.require_registry()
     registry = Registry(open_store(address), name)
-    return registry, BundleCache(registry, settings.cache_directory() / "models")
+    return registry, BundleCache(registry, settings.cache_directory() / "models", load=bundle_loader(settings))
+
+
+def bundle_loader(settings: Settings) -> Load:
+    """Reads and verifies bundles, and who signed them if the settings say whom to trust.
+
+    Raises:
+        BundleSignatureError: a key cannot be read.
+    """
+    keys = TrustedKeys(settings.trusted_keys) if settings.trusted_keys else None
+    return partial(load_bundle, keys=keys)

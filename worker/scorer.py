@@ -5,6 +5,7 @@ its tensors differ from the manifest's. Outputs are fetched by name: tf2onnx reo
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,23 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from worker.bundle import PROBABILITIES, Bundle, Graph, Tensor
-from worker.errors import BundleTensorError, ScoringError
+from worker.errors import BundleTensorError, ScoringError, SettingsError
 from worker.ports import Scores
+
+CPU = "CPUExecutionProvider"
+OPTIONS = (
+    "enable_cpu_mem_arena",
+    "enable_mem_pattern",
+    "enable_mem_reuse",
+    "execution_mode",
+    "execution_order",
+    "graph_optimization_level",
+    "inter_op_num_threads",
+    "intra_op_num_threads",
+    "log_severity_level",
+    "use_deterministic_compute",
+)
+"""Of `onnxruntime.SessionOptions`, those that are numbers, truths or names. None of them writes a file."""
 
 _DATATYPES = {
     "tensor(float)": "FP32",
@@ -25,20 +41,37 @@ _DATATYPES = {
 
 
 class OnnxScorer:
-    """Runs the graph of a ``classify`` bundle on the CPU."""
+    """Runs the graph of a ``classify`` bundle."""
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int | None = None,
+        provider: str = CPU,
+        session_options: Mapping[str, str] | None = None,
+    ) -> None:
         """
         Args:
             bundle: a loaded bundle with one graph.
             threads: intra-op threads; default: the CPUs that this process may use.
+            provider: ONNX Runtime's name for what computes.
+            session_options: options of the session in place of ours.
 
         Raises:
+            SettingsError: the provider is not there, or an option is none.
             BundleTensorError: ONNX Runtime cannot load the graph, or reports other tensors than the manifest.
         """
         graph = bundle.manifest.graphs[0]
         try:
-            self._session = build_session(bundle.contents[graph.file], threads=threads or available_cpus())
+            self._session = build_session(
+                bundle.contents[graph.file],
+                threads=threads or available_cpus(),
+                provider=provider,
+                session_options=session_options,
+            )
+        except SettingsError:
+            raise
         except Exception as error:
             # ONNX Runtime's exceptions share no base class of their own.
             raise BundleTensorError(
@@ -60,8 +93,19 @@ class OnnxScorer:
         return Scores(probabilities, dict(zip(self._attention, weights, strict=True)))
 
 
-def build_session(model: bytes, *, threads: int) -> onnxruntime.InferenceSession:
-    """Loads an ONNX graph with the thread settings that suit a small model in a container."""
+def build_session(
+    model: bytes, *, threads: int, provider: str = CPU, session_options: Mapping[str, str] | None = None
+) -> onnxruntime.InferenceSession:
+    """Loads an ONNX graph with the thread settings that suit a small model in a container.
+
+    Raises:
+        SettingsError: `provider` is not there, or an option is none.
+    """
+    if provider not in onnxruntime.get_available_providers():
+        raise SettingsError(
+            f"LIMELIGHT_EXECUTION_PROVIDER={provider} is not there. The ONNX Runtime that is installed has "
+            f"{', '.join(onnxruntime.get_available_providers())}; install the package that brings it."
+        )
     options = onnxruntime.SessionOptions()
     # ONNX Runtime sizes its pool by the host's cores, not by what the process may use.
     options.intra_op_num_threads = threads
@@ -72,7 +116,38 @@ def build_session(model: bytes, *, threads: int) -> onnxruntime.InferenceSession
     # process by twice as much. Scoring is as fast without.
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    for name, value in (session_options or {}).items():
+        _set_option(options, name, value)
+    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    if session.get_providers()[0] != provider:
+        # ONNX Runtime would go on with the CPU, and say so only in its own log.
+        raise SettingsError(
+            f"LIMELIGHT_EXECUTION_PROVIDER={provider} cannot be used: ONNX Runtime took {session.get_providers()[0]}. "
+            "Look for its libraries and devices."
+        )
+    return session
+
+
+def _set_option(options: onnxruntime.SessionOptions, name: str, value: str) -> None:
+    if "." in name:
+        options.add_session_config_entry(name, value)
+        return
+    current = getattr(options, name, None) if name in OPTIONS else None
+    try:
+        match current:
+            case bool():
+                setattr(options, name, {"true": True, "false": False}[value.lower()])
+            case int():
+                setattr(options, name, int(value))
+            case None:
+                raise SettingsError(
+                    f"LIMELIGHT_SESSION_OPTIONS names {name}, which is no option. Options are {', '.join(OPTIONS)}, "
+                    "and configuration entries, whose names have dots."
+                )
+            case _:
+                setattr(options, name, type(current).__members__[value])
+    except (KeyError, ValueError) as error:
+        raise SettingsError(f"LIMELIGHT_SESSION_OPTIONS: {name} cannot be {value!r}.") from error
 
 
 def available_cpus() -> int:

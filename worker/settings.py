@@ -81,6 +81,14 @@ def _parse_fields(value: Any) -> Any:
     return _parse_pairs(value, form="give each model field once, as model_field=record_field")
 
 
+def _parse_list(value: Any) -> Any:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _parse_session_options(value: Any) -> Any:
+    return _parse_pairs(value, form="give each option once, as name=value")
+
+
 def _parse_properties(value: Any) -> Any:
     """Values become text, as in a properties file; what is secret by its name becomes a `SecretStr`."""
     given = _parse_pairs(value, form="give each property once, as name=value")
@@ -108,6 +116,8 @@ OptionalName = Annotated[str, AfterValidator(_check_optional_name)]
 RecordField = Annotated[str, AfterValidator(_check_record_field)]
 FieldMap = Annotated[dict[str, RecordField], NoDecode, BeforeValidator(_parse_fields)]
 Properties = Annotated[dict[str, str | SecretStr], NoDecode, BeforeValidator(_parse_properties)]
+KeyFiles = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_parse_list)]
+SessionOptions = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_session_options)]
 Seconds = Annotated[float, Field(gt=0, le=900)]
 """900 s is the longest transaction that a broker allows by default."""
 SessionSeconds = Annotated[float, Field(ge=1.5, le=900)]
@@ -202,12 +212,37 @@ class Settings(BaseSettings):
     """A version of the registry that needs longer for one of its golden records is refused."""
     cache_dir: Path | None = None
     """Where downloads are kept. The default is limelight in XDG_CACHE_HOME or in .cache of the home directory."""
+    trusted_keys: KeyFiles = ()
+    """Files with public keys, separated by commas: bundles that none of them has signed are refused. Empty to take any;
+    `python -m export keygen` makes keys, and `python -m export sign` signs."""
     id_field: RecordField = "id"
     """Record field with the event's id, if it has one."""
     fields: FieldMap = {}
     """Where the model's fields stand in a record: text=review,... or JSON. The default is the same names."""
     tombstones: Literal["dead_letter", "skip"] = "dead_letter"
     """What a record without a value becomes: a dead letter, or nothing, where the topic is compacted."""
+
+    abstain_below: Annotated[float, Field(ge=0, le=1)] = 0
+    """Probability of the best label under which the answer names none: `label` is null and `abstained` true."""
+    attention_weights: Annotated[int, Field(ge=1)] | None = None
+    """How many weights of each attention a Prediction carries: the largest, in the order of the text. The default is
+    all."""
+    token_text: bool = True
+    """Whether a Prediction repeats the text of the tokens, which may be personal. Their places stay in any case."""
+    execution_provider: str = "CPUExecutionProvider"
+    """What ONNX Runtime computes on; the package that is installed has to bring it."""
+    session_options: SessionOptions = {}
+    """Options of ONNX Runtime's sessions: intra_op_num_threads=1,graph_optimization_level=ORT_ENABLE_BASIC, or
+    configuration entries, whose names have dots: session.intra_op.allow_spinning=1."""
+
+    max_record_bytes: Annotated[int, Field(ge=1)] = 16 << 20
+    """Bytes of key, value and headers; a record with more becomes a dead letter, unread."""
+    max_record_headers: Annotated[int, Field(ge=0)] = 1_000
+    """Headers of a record; the same."""
+    max_nesting: Annotated[int, Field(ge=1, le=1_000)] = 100
+    """Objects and lists inside one another in a value; the same."""
+    max_text_tokens: Annotated[int, Field(ge=1)] = 1_000_000
+    """Tokens of a text; the same. The model reads the first of them only, and says `truncated`."""
 
     slice_records: Annotated[int, Field(ge=1, le=100_000)] = 512
     """Records that are scored together at most. A transaction takes every slice that is ready when it begins."""

@@ -4,6 +4,7 @@ from typing import TypeVar
 
 import msgspec
 
+from worker.answering import strongest
 from worker.messages import AttentionMap, Prediction
 
 STRONGEST = 8
@@ -22,8 +23,7 @@ def keep_strongest(prediction: bytes) -> bytes:
 
 
 def _cut(attention: AttentionMap) -> AttentionMap:
-    by_weight = sorted(range(len(attention.weights)), key=attention.weights.__getitem__, reverse=True)
-    kept = sorted(by_weight[:STRONGEST])
+    kept = strongest(attention.weights, STRONGEST)
 
     def choose(values: list[_Item]) -> list[_Item]:
         return [values[place] for place in kept]

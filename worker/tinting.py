@@ -42,6 +42,8 @@ TOP_TOKENS = 3
 WHOLE = 0.999
 """Weights that sum to this are all there are. Each is rounded to 6 decimals, so the sum of many is a little off."""
 ELLIPSIS = "…"
+ABSTAINED = "?"
+"""In place of a label: the model was not sure enough."""
 WITHHELD = "·"
 
 
@@ -73,7 +75,7 @@ def printable(text: str) -> str:
 def _head(prediction: Prediction) -> str:
     output = prediction.output
     width = max(map(len, output.probabilities), default=0)
-    return f"{printable(output.label):<{width}} {output.score:.2f}"
+    return f"{printable(output.label or ABSTAINED):<{width}} {output.score:.2f}"
 
 
 def _body(prediction: Prediction, mark: Mark) -> str:

@@ -98,6 +98,8 @@ def _shown(value: Any) -> Any:
     match value:
         case SecretStr():
             return MASK
+        case tuple():
+            return [_shown(item) for item in value]
         case dict():
             return {name: _shown(item) for name, item in value.items()}
         case Path():
@@ -115,6 +117,8 @@ def _as_variable(value: Any) -> str:
             return ""
         case dict():
             return msgspec.json.encode(value).decode() if value else ""
+        case list() | tuple():
+            return ",".join(map(str, value))
         case _:
             return str(value)
 
