@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from worker.admin import Administration
 from worker.answering import Answer, Answerer, Detail, Timer
 from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
@@ -23,6 +24,7 @@ from worker.features import require_tokenizer
 from worker.files import write_file
 from worker.golden import check_golden_records, check_latency
 from worker.health import HealthServer, Heartbeat, Readiness
+from worker.http_server import Orders
 from worker.instance import Instance
 from worker.limits import Limits
 from worker.logs import configure
@@ -136,6 +138,7 @@ class StreamWorker:
         self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
         self._ownership = Ownership()
         self._is_departure = False
+        self._pipeline: Pipeline | None = None
         self._start_times: dict[str, float] = {}
 
     def run(self) -> bool:
@@ -158,6 +161,7 @@ class StreamWorker:
                     heartbeat=self._heartbeat,
                     readiness=self._readiness,
                     render_metrics=self._metrics.render,
+                    orders=self._open_administration(stopping),
                 )
             )
             log.info("started", health_port=health.port, process_id=os.getpid())
@@ -206,6 +210,8 @@ class StreamWorker:
                 timer=self._time,
                 aborted=reporter.step_failed,
             )
+            self._pipeline = pipeline
+            self._set_reading(wanted=self._readiness.reading)
             pipeline.start()
             opened.callback(pipeline.close)
             self._loop(pipeline, reporter, stopping, health.port)
@@ -214,6 +220,26 @@ class StreamWorker:
             self._is_departure = settings.leave_on_stop or stopping.signal != signal.SIGTERM
         log.info("stopped")
         return self._until is None or stopping.signal is None
+
+    def _open_administration(self, stopping: Stopping) -> Orders | None:
+        token = self._settings.admin_token
+        if token is None:
+            return None
+
+        def drain() -> None:
+            if stopping.signal is None:  # a second signal would end the process at once
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        orders = {
+            "/pause": partial(self._set_reading, wanted=False),
+            "/resume": partial(self._set_reading, wanted=True),
+        }
+        return Administration(token.get_secret_value(), {**orders, "/drain": drain}).order
+
+    def _set_reading(self, *, wanted: bool) -> None:
+        self._readiness.reading = wanted
+        if self._pipeline is not None:
+            self._pipeline.is_paused = not wanted
 
     def _loop(self, pipeline: Pipeline, reporter: Reporter, stopping: Stopping, health_port: int) -> None:
         finished = -1

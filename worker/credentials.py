@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 FILE_SUFFIX = "_file"
-FROM_FILES = ("sasl_password", "ssl_key_password")
+FROM_FILES = ("sasl_password", "ssl_key_password", "admin_token")
 """Settings of which the value may stand in a file that another setting names."""
 MAX_SECRET_BYTES = 64 * 1024
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}

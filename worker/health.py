@@ -7,6 +7,9 @@ page         200                                           503
 ``/readyz``  every condition of `Readiness` holds          the body names the ones that do not
 ``/metrics`` Prometheus' text format                       never
 ===========  ============================================  =====================================
+
+With an administrator's token, POST ``/pause`` stops the reading, POST ``/resume`` goes on, and POST ``/drain`` ends the
+worker as SIGTERM does: see `worker.admin`.
 """
 
 from collections.abc import Callable
@@ -18,7 +21,7 @@ from typing import Self
 import msgspec
 
 from worker.errors import SettingsError
-from worker.http_server import HttpServer, Response
+from worker.http_server import HttpServer, Orders, Response
 from worker.metrics import CONTENT_TYPE as METRICS_TYPE
 from worker.ports import Clock
 
@@ -58,6 +61,9 @@ class Readiness:
     partitions_assigned: bool = False
     """The group was joined. An empty assignment counts: there may be more workers than partitions."""
 
+    reading: bool = True
+    """No administrator has paused the worker."""
+
     def conditions(self) -> dict[str, bool]:
         """Condition -> whether it holds."""
         return dict(vars(self))
@@ -78,6 +84,7 @@ class HealthServer:
         heartbeat: Heartbeat,
         readiness: Readiness,
         render_metrics: Callable[[], bytes],
+        orders: Orders | None = None,
     ) -> None:
         """
         Args:
@@ -86,6 +93,7 @@ class HealthServer:
             heartbeat: decides ``/livez``.
             readiness: decides ``/readyz``.
             render_metrics: body of ``/metrics``.
+            orders: what an administrator may order; None if nothing.
 
         Raises:
             SettingsError: the address cannot be listened on.
@@ -94,7 +102,7 @@ class HealthServer:
         self._readiness = readiness
         self._render_metrics = render_metrics
         try:
-            self._server = HttpServer(host, port, self._page)
+            self._server = HttpServer(host, port, self._page, orders)
         except OSError as error:
             raise SettingsError(
                 f"cannot listen on {host} port {port}: {error.strerror}. Change LIMELIGHT_HEALTH_HOST or "

@@ -1,4 +1,4 @@
-"""A server that speaks just enough HTTP/1.1 to answer a GET, and closes every connection.
+"""A server that speaks just enough HTTP/1.1 to answer a GET or take a POST, and closes every connection.
 
 Whatever a client sends or holds back, it costs at most `REQUEST_BYTES`, `REQUEST_SECONDS` and one of `CONNECTIONS`
 threads. The standard library's server bounds none of the three: it waits for each line anew.
@@ -39,27 +39,33 @@ class Response(NamedTuple):
         ]
         if self.status is HTTPStatus.METHOD_NOT_ALLOWED:
             head.append("Allow: GET")
+        if self.status is HTTPStatus.UNAUTHORIZED:
+            head.append("WWW-Authenticate: Bearer")
         return "\r\n".join([*head, "", ""]).encode() + self.body
 
 
 Pages = Callable[[str], Response | None]
 """Path without its query -> the answer, or None where there is no such page."""
 
+Orders = Callable[[str, str], Response | None]
+"""Path without its query, and the header Authorization -> the answer, or None where there is no such order."""
+
 
 class HttpServer:
     """Answers on threads of its own from construction until `close`."""
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
+    def __init__(self, host: str, port: int, pages: Pages, orders: Orders | None = None) -> None:
         """
         Args:
             host: address to listen on.
             port: 0 takes any free one, see the attribute `port`.
             pages: called from several threads.
+            orders: the same, for POST; None where nothing may be ordered.
 
         Raises:
             OSError: the address cannot be listened on.
         """
-        self._server = _Server(host, port, pages)
+        self._server = _Server(host, port, pages, orders)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="http-accept", daemon=True
@@ -78,7 +84,8 @@ class _Server(ThreadingTCPServer):
     # A connection beyond the queue waits a whole second before its client tries again.
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
+    def __init__(self, host: str, port: int, pages: Pages, orders: Orders | None) -> None:
+        self.orders = orders
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.pages = pages
         self._free = threading.BoundedSemaphore(CONNECTIONS)
@@ -111,25 +118,38 @@ class _Handler(BaseRequestHandler):
             self._drain()
 
     def _respond(self) -> Response:
+        head = self._read_head()
+        return head if isinstance(head, Response) else self._answer(head)
+
+    def _read_head(self) -> bytes | Response:
         deadline = time.monotonic() + REQUEST_SECONDS
         head = b""
         while b"\r\n\r\n" not in head:
             chunk = self._receive(deadline)
             if chunk is None:
-                return _refuse(HTTPStatus.REQUEST_TIMEOUT)
+                return answer_error(HTTPStatus.REQUEST_TIMEOUT)
             head += chunk
             if not chunk:
-                return _refuse(HTTPStatus.BAD_REQUEST)
+                return answer_error(HTTPStatus.BAD_REQUEST)
             if len(head) > REQUEST_BYTES:
-                return _refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+                return answer_error(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        return head
+
+    def _answer(self, head: bytes) -> Response:
+        first, *fields = head.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        words = first.split(" ")
         if len(words) != 3 or not words[2].startswith("HTTP/1."):
-            return _refuse(HTTPStatus.BAD_REQUEST)
+            return answer_error(HTTPStatus.BAD_REQUEST)
         method, target, _ = words
-        response = self.server.pages(target.partition("?")[0])
+        path = target.partition("?")[0]
+        if method == "POST" and self.server.orders is not None:
+            ordered = self.server.orders(path, _find_field(fields, "authorization"))
+            if ordered is not None:
+                return ordered
+        response = self.server.pages(path)
         if response is None:
-            return _refuse(HTTPStatus.NOT_FOUND)
-        return response if method == "GET" else _refuse(HTTPStatus.METHOD_NOT_ALLOWED)
+            return answer_error(HTTPStatus.NOT_FOUND)
+        return response if method == "GET" else answer_error(HTTPStatus.METHOD_NOT_ALLOWED)
 
     def _receive(self, deadline: float) -> bytes | None:
         """What has arrived; empty at the end of the stream, None after the deadline."""
@@ -151,5 +171,12 @@ class _Handler(BaseRequestHandler):
             drained += len(chunk)
 
 
-def _refuse(status: HTTPStatus) -> Response:
+def _find_field(fields: list[str], name: str) -> str:
+    """Value of a header field, empty if it is not there."""
+    found = (field.partition(":") for field in fields)
+    return next((value.strip() for each, _, value in found if each.strip().lower() == name), "")
+
+
+def answer_error(status: HTTPStatus) -> Response:
+    """A refusal that says no more than its status."""
     return Response(status, b'{"error":"%s"}' % status.phrase.encode())

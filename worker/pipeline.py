@@ -120,6 +120,8 @@ class Pipeline:
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self._fatal: BaseException | None = None
+        self.is_paused = False
+        """True while an administrator wants nothing to be read. What was read goes on."""
         self.failures = 0
         """Turns that failed since the last commit."""
         self.finished = 0
@@ -330,7 +332,7 @@ class Pipeline:
                 self._records_under_way >= SLICES_AHEAD * self._slice_records
                 or self._bytes_under_way >= SLICES_AHEAD * self._slice_bytes
             )
-            return not (is_full or self._breaker.is_open) or self._fatal is not None
+            return not (is_full or self.is_paused or self._breaker.is_open) or self._fatal is not None
 
         with self._changed:
             return self._changed.wait_for(has_room, timeout_seconds)

@@ -34,7 +34,7 @@ _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 _SECRET_PROPERTY = re.compile(r"password|passphrase|secret|jaas|\.pem$|oauthbearer\.config|oauthbearer\.extensions")
 _RECORD_FIELD = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')  # msgspec cannot match keys that need escaping
-_SECRET_FIELDS = frozenset({"sasl_password", "ssl_key_password", "properties"})
+_SECRET_FIELDS = frozenset({"sasl_password", "ssl_key_password", "admin_token", "properties"})
 _SERVER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):[0-9]{1,5}")
 
 
@@ -272,6 +272,11 @@ class Settings(BaseSettings):
     """Address that /livez, /readyz and /metrics listen on."""
     health_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Port of the same; 0 takes a free one, which the first log line tells."""
+    admin_token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """Who sends it as a bearer token may POST /pause, /resume and /drain to the same port; never shown. Without one,
+    nobody may."""
+    admin_token_file: FilePath | None = None
+    """File with the same, in its place."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """One JSON object a line, or text for people; auto is console when stderr is a terminal."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -95,7 +95,7 @@ def test_livez_fails_once_the_loop_stalls_and_recovers_with_it(service: Service)
 
 def test_readyz_needs_every_condition_and_names_each(service: Service) -> None:
     missing = ["model_warmed", "transactions_initialised", "partitions_assigned"]
-    conditions = {**dict.fromkeys(missing, False), "deployment_followed": True}
+    conditions = {**dict.fromkeys(missing, False), "deployment_followed": True, "reading": True}
     for condition in missing:
         assert service.ask_json("/readyz") == (503, {"ready": False, "conditions": conditions})
         setattr(service.readiness, condition, True)
