@@ -8,6 +8,7 @@ here, on a plain socket: TCP, TLS, login, and a request that needs one. The step
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from typing import NamedTuple
 
 from worker.errors import AccessDeniedError
@@ -18,6 +19,7 @@ from worker.transport.tokens import TokenSource
 
 STEP_SECONDS = 3.0
 """For each step. A broker answers a wrong password late on purpose."""
+OBJECTION_SECONDS = 0.3
 API_VERSIONS, API_VERSIONS_VERSION = 18, 0
 """Answered before the login."""
 METADATA, METADATA_VERSION = 3, 1
@@ -124,6 +126,8 @@ def _find_problem(access: Access, host: str, port: int) -> str | None:
         return problem
     try:
         with _open(access, host, port) as connection:
+            if access.tls:
+                _await_objection(connection)
             request(connection, API_VERSIONS, API_VERSIONS_VERSION, b"")
             if access.sasl:
                 log_in(connection, _login(access))
@@ -180,6 +184,14 @@ def _open(access: Access, host: str, port: int) -> socket.socket:
         return connection
     with connection:  # the wrapped socket takes its place
         return access.context().wrap_socket(connection, server_hostname=host)
+
+
+def _await_objection(connection: socket.socket) -> None:
+    """Lets the broker object to our certificate: its reset, after we have sent something, would overtake its reason."""
+    connection.settimeout(OBJECTION_SECONDS)
+    with suppress(TimeoutError):
+        connection.recv(1)
+    connection.settimeout(STEP_SECONDS)
 
 
 def _ends_at_a_question(connection: socket.socket) -> bool:
