@@ -31,7 +31,7 @@ from worker.logs import configure
 from worker.metrics import Metrics
 from worker.models.serving import LoadedModel, Models, Plan
 from worker.models.shadow import Comparison, Shadow, Slice, compare_answers
-from worker.opening import bundle_loader, open_follower, open_plan
+from worker.opening import bundle_loader, open_follower, open_plan, open_router
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.ports import Offsets, Record
@@ -96,7 +96,8 @@ def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
     """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
     build = partial(build_model, settings, lambda _: nullcontext())
-    return open_plan(plan, build, load=bundle_loader(settings)).answer
+    models = open_plan(plan, build, load=bundle_loader(settings))
+    return open_router(settings, build, others=models.answer, prove=models.prove).answer
 
 
 def build_shadow_in_child(settings: Settings, plan: Plan) -> Callable[[Slice], Comparison]:
@@ -166,6 +167,9 @@ class StreamWorker:
             )
             log.info("started", health_port=health.port, process_id=os.getpid())
             models, answer, problem = self._open_models(opened)
+            router = open_router(
+                settings, partial(build_model, settings, self._time), others=answer, prove=models.prove
+            )
             self._readiness.model_warmed = True
             self._mark("model_ready_seconds")
 
@@ -189,7 +193,7 @@ class StreamWorker:
             self._readiness.transactions_initialised = True
             attempts = Attempts(source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records)
             cautious = CautiousAnswering(
-                answer,
+                router.answer,
                 partial(build_answering_in_child, settings),
                 plan=lambda: models.plan,
                 progressed=self._heartbeat.beat,
@@ -202,7 +206,7 @@ class StreamWorker:
                 delivery,
                 self._ownership,
                 attempts=attempts,
-                breaker=CircuitBreaker(models.prove, changed=self._model_changed),
+                breaker=CircuitBreaker(router.prove, changed=self._model_changed),
                 slice_records=settings.slice_records,
                 slice_bytes=settings.slice_bytes,
                 slice_seconds=settings.slice_seconds,

@@ -35,7 +35,7 @@ def backfill_settings(settings: Settings, *, output_topic: str, dead_letter_topi
     """
     letters = dead_letter_topic or f"{output_topic}.dlq"
     live = (settings.input_topic, settings.output_topic, settings.dead_letter_topic, settings.status_topic)
-    if output_topic in live or letters in (*live[:2], live[3], output_topic):
+    if output_topic in (*live, *settings.routes) or letters in (*live[:2], live[3], output_topic, *settings.routes):
         raise SettingsError(
             f"--output-topic {output_topic} and its dead-letter topic {letters} must differ, and be none of the live "
             f"workers' topics. Give the backfill topics of its own, made by: LIMELIGHT_OUTPUT_TOPIC={output_topic} "
@@ -47,6 +47,7 @@ def backfill_settings(settings: Settings, *, output_topic: str, dead_letter_topi
             "output_topic": output_topic,
             "dead_letter_topic": letters,
             "status_topic": "",
+            "routes": {},
         }
     )
 

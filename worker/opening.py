@@ -11,6 +11,7 @@ from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Models, Plan, Serving
 from worker.models.store import open_store
+from worker.routing import Answering, TopicRouter
 from worker.settings import Settings
 from worker.signature import TrustedKeys
 
@@ -66,6 +67,24 @@ def open_plan(plan: Plan, build: Build, *, load: Load) -> Models:
     current = build(load(plan.current))
     canary = build(load(plan.canary)) if plan.canary else None
     return Models(Serving(plan.generation, current, canary, plan.slots))
+
+
+def open_router(settings: Settings, build: Build, *, others: Answering, prove: Callable[[], None]) -> TopicRouter:
+    """Loads the models of the settings' further topics.
+
+    Args:
+        settings: effective settings.
+        build: loads and proves a model.
+        others: answers the records of the input topic itself.
+        prove: has the model behind `others` prove itself.
+
+    Raises:
+        LimelightError: a model cannot be used.
+    """
+    load = bundle_loader(settings)
+    models = {topic: build(load(path)) for topic, path in settings.routes.items()}
+    routes = {topic: model.answerer.answer for topic, model in models.items()}
+    return TopicRouter(others, routes, proofs=[prove, *(model.prove for model in models.values())])
 
 
 def find_bundle(settings: Settings) -> Bundle:

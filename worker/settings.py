@@ -81,6 +81,10 @@ def _parse_fields(value: Any) -> Any:
     return _parse_pairs(value, form="give each model field once, as model_field=record_field")
 
 
+def _parse_routes(value: Any) -> Any:
+    return _parse_pairs(value, form="give each topic once, as topic=bundle")
+
+
 def _parse_list(value: Any) -> Any:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
@@ -116,6 +120,7 @@ OptionalName = Annotated[str, AfterValidator(_check_optional_name)]
 RecordField = Annotated[str, AfterValidator(_check_record_field)]
 FieldMap = Annotated[dict[str, RecordField], NoDecode, BeforeValidator(_parse_fields)]
 Properties = Annotated[dict[str, str | SecretStr], NoDecode, BeforeValidator(_parse_properties)]
+Routes = Annotated[dict[Name, Path], NoDecode, BeforeValidator(_parse_routes)]
 KeyFiles = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_parse_list)]
 SessionOptions = Annotated[dict[str, str], NoDecode, BeforeValidator(_parse_session_options)]
 Seconds = Annotated[float, Field(gt=0, le=900)]
@@ -212,6 +217,9 @@ class Settings(BaseSettings):
     """A version of the registry that needs longer for one of its golden records is refused."""
     cache_dir: Path | None = None
     """Where downloads are kept. The default is limelight in XDG_CACHE_HOME or in .cache of the home directory."""
+    routes: Routes = {}
+    """Further input topics, each with a bundle of its own: reviews.de=bundles/de,... or JSON. Records of INPUT_TOPIC go
+    to the model of the other settings; every Prediction names its source and its model."""
     trusted_keys: KeyFiles = ()
     """Files with public keys, separated by commas: bundles that none of them has signed are refused. Empty to take any;
     `python -m export keygen` makes keys, and `python -m export sign` signs."""
@@ -298,6 +306,11 @@ class Settings(BaseSettings):
             if topic in topics:
                 raise ValueError(f"{variable(topics[topic])} and {variable(field)} are both {topic}; they must differ")
             topics[topic] = field
+        for topic in self.routes:
+            if topic in topics:
+                raise ValueError(
+                    f"{variable(topics[topic])} and {variable('routes')} both name {topic}; they must differ"
+                )
         return self
 
     @model_validator(mode="after")
@@ -364,6 +377,10 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise SettingsError(f"{error}.") from None
         return {fields[name]: text for name, text in found.items()}
+
+    def input_topics(self) -> tuple[str, ...]:
+        """Every topic that is read, the one that other commands write to first."""
+        return (self.input_topic, *self.routes)
 
     def require_bundle(self) -> Path:
         """Returns `bundle`.

@@ -101,7 +101,7 @@ class Connections:
             _begin_at_the_end(settings)
         return self._library.source(
             self._client,
-            topic=settings.input_topic,
+            topics=settings.input_topics(),
             group_id=settings.group_id,
             instance=instance,
             offset_gap=settings.offset_gap,
@@ -149,12 +149,13 @@ def _begin_at_the_end(settings: Settings) -> None:
     from worker.transport.kafka_python.beginnings import begin_group  # noqa: PLC0415 - it loads a client
     from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
 
-    if begin_group(client_properties(settings), topic=settings.input_topic, group_id=settings.group_id, begin="end"):
-        log.warning(
-            "group %r has committed nothing: it begins at the end of %s, and what stands there is not answered",
-            settings.group_id,
-            settings.input_topic,
-        )
+    for topic in settings.input_topics():
+        if begin_group(client_properties(settings), topic=topic, group_id=settings.group_id, begin="end"):
+            log.warning(
+                "group %r has committed nothing: it begins at the end of %s, and what stands there is not answered",
+                settings.group_id,
+                topic,
+            )
 
 
 def _load_membership(settings: Settings, instance: str) -> Membership:

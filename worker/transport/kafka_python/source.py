@@ -59,7 +59,7 @@ class KafkaSource:
         self,
         client: Mapping[str, Any],
         *,
-        topic: str,
+        topics: Sequence[str],
         group_id: str,
         instance: str,
         offset_gap: OffsetGap,
@@ -70,7 +70,7 @@ class KafkaSource:
         """
         Args:
             client: connection properties, from `client_properties`.
-            topic: input topic.
+            topics: input topics.
             group_id: consumer group.
             instance: static member id.
             offset_gap: what to do when the position is gone from the log.
@@ -80,9 +80,9 @@ class KafkaSource:
 
         Raises:
             BrokerUnreachableError: no broker answered.
-            TopicMissingError: the topic does not exist.
+            TopicMissingError: a topic does not exist.
         """
-        self._rights = Rights(partial(principal, client), "READ", (topic,), group_id)
+        self._rights = Rights(partial(principal, client), "READ", tuple(topics), group_id)
         self._instance = instance
         self.membership = membership
         self._offset_gap = offset_gap
@@ -104,13 +104,14 @@ class KafkaSource:
             heartbeat_interval_ms=HEARTBEAT_MS,
             max_poll_interval_ms=MAX_POLL_SECONDS * 1000,
         )
-        require_partitions(self._consumer, client, topic, self._rights)
+        for topic in topics:
+            require_partitions(self._consumer, client, topic, self._rights)
         keep_member_id(self._consumer._coordinator)
         self._ownership = ownership
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._consumer.subscribe(
-            [topic], listener=RebalanceListener(ownership, self._deferred, membership, self._consumer._coordinator)
+            list(topics), listener=RebalanceListener(ownership, self._deferred, membership, self._consumer._coordinator)
         )
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:

@@ -59,7 +59,7 @@ class LibrdkafkaSource:
         self,
         client: ClientProperties,
         *,
-        topic: str,
+        topics: Sequence[str],
         group_id: str,
         instance: str,
         offset_gap: OffsetGap,
@@ -70,7 +70,7 @@ class LibrdkafkaSource:
         """
         Args:
             client: connection properties, from `client_properties`.
-            topic: input topic.
+            topics: input topics.
             group_id: consumer group.
             instance: static member id.
             offset_gap: what to do when the position is gone from the log.
@@ -80,9 +80,9 @@ class LibrdkafkaSource:
 
         Raises:
             BrokerUnreachableError: no broker answered.
-            TopicMissingError: the topic does not exist.
+            TopicMissingError: a topic does not exist.
         """
-        self._rights = Rights(partial(principal, client), "READ", (topic,), group_id)
+        self._rights = Rights(partial(principal, client), "READ", tuple(topics), group_id)
         self._instance = instance
         self.membership = membership
         self._offset_gap = offset_gap
@@ -121,13 +121,14 @@ class LibrdkafkaSource:
         }
         self._lookup = lookup.OffsetLookup(client, group_id=group_id)
         try:
-            self._lookup.require(topic)
+            for topic in topics:
+                self._lookup.require(topic)
             self._consumer = connect(Consumer, "C", client, properties)
         except LimelightError:
             self._lookup.close()
             raise
         self._places = Places(self._consumer, self._lookup, deferred=self._deferred.waiting)
-        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._consumer.subscribe(list(topics), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
