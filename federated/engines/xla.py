@@ -8,6 +8,8 @@ bit, however many threads there are.
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import tensorflow as tf
+
 from federated.algorithms.definition import Aggregation, Algorithm, CohortResult, Leaves
 from federated.engines.client import ClientInput
 from federated.engines.cohort import Cohort, MicroShard, Shapes, cut
@@ -51,6 +53,8 @@ class XlaEngine:
         local: list[Leaves],
     ) -> CohortResult:
         """Implements `Engine`."""
+        # Once, not once for each micro-shard.
+        broadcasts = tf.nest.map_structure(tf.convert_to_tensor, broadcasts)
         inputs = [
             ClientInput(*broadcasts, stack_slots(client_states[slots]), stack_slots(local[slots]))
             for slots in list_slots(packed)
