@@ -135,7 +135,7 @@ def keep_filling(monkeypatch):
         batches = batches._replace(kept=tf.ones_like(batches.kept))
         return differentiate(apply, weights, batches, step, key)
 
-    monkeypatch.setattr(fed_avg, "differentiate", spoiled)
+    monkeypatch.setattr(local, "differentiate", spoiled)
 
 
 def weigh_alike(monkeypatch):
