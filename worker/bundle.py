@@ -25,14 +25,15 @@ from msgspec import Struct
 
 from worker import files as durable
 from worker.errors import BundleDigestError, BundleError, BundleSchemaError
+from worker.privacy import PrivacyCard
 from worker.signature import TrustedKeys
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 PROBABILITIES = "probabilities"
 """Graph output of a ``classify`` model, `[B, C]`."""
-Privacy = Literal["none"]
-"""The bundle's privacy card. Training without differential privacy promises nothing, and says so."""
+Privacy = Literal["none"] | PrivacyCard
+"""Training without differential privacy promises nothing, and says so."""
 
 
 class Tensor(Struct, frozen=True, forbid_unknown_fields=True):

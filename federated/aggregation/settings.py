@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from federated.errors import AggregationError
-from federated.privacy.accountant import Sampling
+from federated.privacy.settings import Sampling
 
 Combine = Literal["mean", "median", "trimmed_mean", "krum", "multi_krum", "geometric_median"]
 

@@ -20,8 +20,6 @@ Sources: Koskela et al., 2020 (https://arxiv.org/abs/1906.03049) for PLD; Wang e
 (https://arxiv.org/abs/2103.00039) for the tree. The computations are those of the library ``dp_accounting``.
 """
 
-from typing import Literal
-
 import dp_accounting
 import numpy as np
 from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
@@ -33,8 +31,7 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
 from federated.errors import PrivacyError
-
-Sampling = Literal["poisson", "fixed", "tree", "local"]
+from federated.privacy.settings import Sampling
 
 RELATIONS: dict[Sampling, str] = {
     "poisson": "add or remove one client",

@@ -1,9 +1,8 @@
 """What a run promises, fixed before its first round: the mechanism, its noise and the whole curve of what it spends."""
 
 import math
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from scipy.stats import binom
 
 from federated.errors import PrivacyError
@@ -11,24 +10,13 @@ from federated.privacy.accountant import (
     ACCOUNTANTS,
     RELATIONS,
     Mechanism,
-    Sampling,
     compute_curve,
     solve_noise,
 )
+from federated.privacy.settings import PrivacySettings
 
 _CAP_SHARE = 1e-3
 """This share of delta pays for the chance that a Poisson cohort outgrows its cap."""
-
-
-class PrivacySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Differential privacy for whole clients; an epsilon of 0 trains without it."""
-
-    epsilon: Annotated[float, Meta(ge=0, le=100)] = 0.0
-    """What all rounds together may spend; ``--epsilon`` is short for it."""
-    delta: Annotated[float, Meta(gt=0, lt=1)] = 1e-5
-    """Must be less than 1 / clients: a larger one would allow to publish a client; ``--delta`` is short for it."""
-    sampling: Sampling = "poisson"
-    """How cohorts are chosen and who adds the noise, see `federated.privacy.accountant`."""
 
 
 class PrivacyPlan(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from dp_accounting.pld.privacy_loss_distribution import from_gaussian_mechanism
 
 from federated.errors import PrivacyError
 from federated.privacy.accountant import Mechanism, compute_epsilon
-from federated.privacy.plan import PrivacySettings, build_plan
+from federated.privacy.plan import build_plan
+from federated.privacy.settings import PrivacySettings
 
 pytestmark = pytest.mark.fast
 

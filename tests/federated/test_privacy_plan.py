@@ -3,7 +3,8 @@ import pytest
 
 from federated.errors import PrivacyError
 from federated.privacy.accountant import Mechanism, compute_curve, compute_epsilon, solve_noise
-from federated.privacy.plan import PrivacySettings, build_plan
+from federated.privacy.plan import build_plan
+from federated.privacy.settings import PrivacySettings
 
 # No TensorFlow, but too slow for the fast tier: every figure takes the library a moment.
 pytestmark = pytest.mark.train

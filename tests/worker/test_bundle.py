@@ -30,6 +30,7 @@ from worker.bundle import (
     write_bundle,
 )
 from worker.errors import BundleDigestError, BundleError, BundleSchemaError
+from worker.privacy import PrivacyCard, ReleasedItem
 
 pytestmark = pytest.mark.fast
 
@@ -63,6 +64,30 @@ FIELDS: dict[str, Any] = {
 }
 
 
+CARD = PrivacyCard(
+    relation="add or remove one client",
+    epsilon=8.0,
+    epsilon_spent=7.9,
+    delta=1e-5,
+    accountant="PLD",
+    sampling="poisson",
+    sampling_rate=0.05,
+    rounds=100,
+    noise_multiplier=0.7,
+    clip=0.5,
+    adaptive_clip=False,
+    clients=2_000,
+    cohort=100,
+    cohort_cap=190,
+    trusted_party="the server",
+    key="secret",
+    released=[
+        ReleasedItem(name="model weights", status="dp", epsilon=7.9),
+        ReleasedItem(name="vocabulary", status="not covered"),
+    ],
+)
+
+
 def write(out: Path, contents: dict[str, bytes] | None = None, **changes: Any) -> Path:
     return write_bundle(out, CONTENTS if contents is None else contents, **{**FIELDS, **changes})
 
@@ -88,6 +113,20 @@ def test_what_was_written_is_loaded(tmp_path: Path) -> None:
     assert {name: getattr(bundle.manifest, name) for name in FIELDS} == FIELDS
     assert bundle.vocabulary(bundle.manifest.fields[0]) == ["[PAD]", "[UNK]", "good"]
     assert bundle.golden_records() == [GOLDEN]
+
+
+def test_a_privacy_card_is_part_of_the_manifest_and_of_its_version(tmp_path: Path) -> None:
+    path = write(tmp_path, privacy=CARD)
+    assert load_bundle(path).manifest.privacy == CARD
+    assert path.name != write(tmp_path, privacy=msgspec.structs.replace(CARD, epsilon_spent=1.0)).name
+
+
+def test_a_privacy_card_with_an_unknown_status_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, privacy=CARD)
+    manifest = (path / "manifest.json").read_text()
+    (path / "manifest.json").write_text(manifest.replace("not covered", "trust us"))
+    with pytest.raises(BundleSchemaError, match="trust us"):
+        load_bundle(path)
 
 
 def test_the_same_content_is_the_same_bundle(tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""The privacy card of a finished run: see `worker.privacy`."""
+
+from federated.privacy.plan import PrivacyPlan
+from worker.privacy import PrivacyCard, ReleasedItem
+
+_NOT_COVERED = {
+    "vocabulary": "tokens that enough of the clients' texts share, counted without noise",
+    "labels": "their names, as the clients' examples use them",
+    "golden records": "texts of held-out examples, in clear",
+    "histograms": "of held-out examples, counted without noise",
+    "held-out metrics": "about people whose examples were held out, computed without noise",
+    "round metrics": "loss, accuracy and number of examples of each cohort, summed without noise",
+}
+_PUBLIC = {
+    "configuration": "preset, architecture, rounds, public seed",
+    "number of clients": "taken as known; the sampling rate is computed from it",
+    "noise multiplier, clip and cohort size": "the expected size, not that of any round",
+}
+
+
+def build_card(
+    plan: PrivacyPlan, *, charged_rounds: int, clip: float, adaptive: bool, secure_sum: bool, given_key: bool
+) -> PrivacyCard:
+    """Says what was kept.
+
+    Args:
+        plan: the ledger's.
+        charged_rounds: the ledger's.
+        clip: of the last round.
+        adaptive: the clip followed the updates; with privacy this is part of the noise's budget.
+        secure_sum: the server saw sums only.
+        given_key: a person chose the noise key.
+    """
+    spent = plan.curve[charged_rounds]
+    weights = ReleasedItem(name="model weights", status="dp", epsilon=spent, note="of every round, and their mean")
+    return PrivacyCard(
+        relation=plan.relation,
+        epsilon=plan.epsilon,
+        epsilon_spent=spent,
+        delta=plan.delta,
+        accountant=plan.accountant,
+        sampling=plan.mechanism.sampling,
+        sampling_rate=plan.mechanism.sampling_rate,
+        rounds=charged_rounds,
+        noise_multiplier=plan.noise_multiplier,
+        clip=clip,
+        adaptive_clip=adaptive,
+        clients=plan.mechanism.clients,
+        cohort=plan.mechanism.cohort,
+        cohort_cap=plan.cohort_cap,
+        trusted_party=_name_trusted_party(plan, secure_sum=secure_sum),
+        key="reproducible simulation" if given_key else "secret",
+        released=[
+            weights,
+            *(ReleasedItem(name=name, status="not covered", note=note) for name, note in _NOT_COVERED.items()),
+            *(ReleasedItem(name=name, status="public", note=note) for name, note in _PUBLIC.items()),
+        ],
+    )
+
+
+def _name_trusted_party(plan: PrivacyPlan, *, secure_sum: bool) -> str:
+    if plan.mechanism.sampling == "local":
+        return "nobody: each client adds its own noise before anything leaves it"
+    if secure_sum:
+        return "the server: it sees the sum of each round, chooses the cohorts and adds the noise"
+    return "the server: it sees each client's update, chooses the cohorts and adds the noise"

@@ -1,0 +1,55 @@
+import msgspec
+import pytest
+
+from federated.privacy.accountant import Mechanism
+from federated.privacy.card import build_card
+from federated.privacy.plan import PrivacyPlan
+from worker.privacy import PrivacyCard
+
+pytestmark = pytest.mark.fast
+
+
+def build(sampling: str = "poisson", **changes: object) -> PrivacyCard:
+    plan = PrivacyPlan(
+        mechanism=Mechanism(sampling=sampling, clients=2_000, cohort=100),
+        epsilon=8.0,
+        delta=1e-5,
+        rounds=3,
+        noise_multiplier=0.7,
+        cohort_cap=190,
+        curve=[0.0, 3.0, 5.0, 7.9],
+    )
+    options = {"charged_rounds": 2, "clip": 0.5, "adaptive": False, "secure_sum": False, "given_key": False}
+    return build_card(plan, **{**options, **changes})
+
+
+def test_the_card_says_what_was_charged_not_what_was_planned():
+    card = build()
+    assert (card.epsilon, card.epsilon_spent, card.rounds) == (8.0, 5.0, 2)
+    assert (card.sampling_rate, card.cohort, card.cohort_cap, card.clients) == (0.05, 100, 190, 2_000)
+    assert (card.relation, card.accountant) == ("add or remove one client", "PLD")
+
+
+def test_every_released_item_is_covered_public_or_said_not_to_be_covered():
+    items = {item.name: item for item in build().released}
+    assert [item.name for item in items.values() if item.status == "dp"] == ["model weights"]
+    assert items["model weights"].epsilon == 5.0
+    for name in ("vocabulary", "labels", "histograms", "golden records", "held-out metrics", "round metrics"):
+        assert items[name].status == "not covered", name
+
+
+def test_a_given_key_makes_the_run_a_simulation():
+    assert build().key == "secret"
+    assert build(given_key=True).key == "reproducible simulation"
+
+
+@pytest.mark.parametrize(
+    ("sampling", "secure_sum", "words"),
+    [("poisson", False, "sees each client's update"), ("fixed", True, "sees the sum"), ("local", False, "nobody")],
+)
+def test_the_card_names_whom_clients_have_to_trust(sampling, secure_sum, words):
+    assert words in build(sampling, secure_sum=secure_sum).trusted_party
+
+
+def test_the_card_survives_json():
+    assert msgspec.json.decode(msgspec.json.encode(build()), type=PrivacyCard) == build()
