@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated.aggregation.noise import draw_gaussian, draw_local, draw_tree_step
@@ -66,6 +66,7 @@ def test_noise_has_its_deviation_and_differs_by_round_leaf_and_client():
     assert abs(np.corrcoef(mine, theirs)[0, 1]) < 0.03
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 40), st.integers(1, 16))
 def test_tree_noise_of_a_running_sum_is_one_node_for_each_set_bit(rounds, tree_rounds):
     """The variance of the released running sum: popcount of the rounds in the open tree, and of each finished one."""

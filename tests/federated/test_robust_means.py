@@ -20,7 +20,7 @@ def combine(method: str, updates: np.ndarray, liars: float = 0.2) -> np.ndarray:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), clients=st.integers(7, 15))
 def test_the_order_of_the_clients_does_not_matter(method, seed, clients):
     random = np.random.default_rng(seed)
@@ -30,14 +30,14 @@ def test_the_order_of_the_clients_does_not_matter(method, seed, clients):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(row=arrays(np.float64, 3, elements=st.floats(-1e6, 1e6)), clients=st.integers(7, 10))
 def test_clients_who_agree_get_what_they_agree_on(method, row, clients):
     np.testing.assert_allclose(combine(method, np.tile(row, (clients, 1))), row, rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(shift=arrays(np.float64, 4, elements=st.floats(-100, 100)), seed=st.integers(0, 1000))
 def test_a_shift_of_all_updates_shifts_the_result(method, shift, seed):
     updates = np.random.default_rng(seed).normal(size=(9, 4))
@@ -45,7 +45,7 @@ def test_a_shift_of_all_updates_shifts_the_result(method, shift, seed):
 
 
 @pytest.mark.parametrize("method", ["median", "trimmed_mean"])
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(honest=HONEST, lie=LIES, data=st.data())
 def test_order_statistics_stay_between_honest_values(method, honest, lie, data):
     """The breakdown point: as long as fewer than half lie (trimmed mean: no more than it trims)."""
@@ -57,7 +57,7 @@ def test_order_statistics_stay_between_honest_values(method, honest, lie, data):
     assert (found <= honest.max(axis=0) + 1e-9).all()
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(honest=HONEST, lie=LIES, data=st.data())
 def test_the_geometric_median_stays_within_its_bound(honest, lie, data):
     """Lemma 2.1 of Minsker, 2015: no further than 2 (1 - a) / (1 - 2 a) times the honest radius, for a share a."""
@@ -71,7 +71,7 @@ def test_the_geometric_median_stays_within_its_bound(honest, lie, data):
 
 
 @pytest.mark.parametrize("chosen", [1, 4])
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(honest=HONEST, lie=st.sampled_from([1e12, -1e12, 1e3, 50.0]), data=st.data())
 def test_krum_chooses_honest_clients_when_liars_are_far_away(chosen, honest, lie, data):
     liars = data.draw(st.integers(0, (len(honest) - 3) // 2))
