@@ -14,11 +14,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from federated.aggregation.attacks import AttackSettings
+from federated.aggregation.settings import AggregationSettings
 from federated.algorithms.schedules import ScheduleName
 from federated.algorithms.server_optimizers import OptimizerName
 from federated.data.availability import AvailabilitySettings
 from federated.data.partition import MAX_CLIENTS, PartitionSettings
 from federated.errors import ConfigError
+from federated.privacy.settings import PrivacySettings
 
 PRESETS = Path(str(resources.files("federated") / "presets"))
 
@@ -132,6 +135,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     availability: AvailabilitySettings = AvailabilitySettings()
+    aggregation: AggregationSettings = AggregationSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    attack: AttackSettings = AttackSettings()
 
 
 def list_presets() -> list[str]:

@@ -32,17 +32,24 @@ def show_progress(rounds: int) -> Iterator[Callable[[RoundRecord], None]]:
         def update(record: RoundRecord) -> None:
             nonlocal heldout
             heldout = _describe_heldout(record) or heldout
-            progress.update(task, completed=record.round, description=f"loss {record.train['loss']:.3f}{heldout}")
+            progress.update(task, completed=record.round, description=f"{_describe_training(record)}{heldout}")
 
         yield update
 
 
 def describe(record: RoundRecord) -> str:
     """A round in one line."""
+    private = "epsilon" in record.train
+    cohort = "a private cohort" if private else f"{len(record.clients)} clients, {record.examples} examples"
     return (
-        f"round {record.round}/{record.rounds}: {record.seconds:.1f} s, {len(record.clients)} clients, "
-        f"{record.examples} examples, loss {record.train['loss']:.3f}{_describe_heldout(record)}"
+        f"round {record.round}/{record.rounds}: {record.seconds:.1f} s, {cohort}, {_describe_training(record)}"
+        f"{_describe_heldout(record)}"
     )
+
+
+def _describe_training(record: RoundRecord) -> str:
+    loss = f"loss {record.train['loss']:.3f}" if "loss" in record.train else "nobody came"
+    return loss + (f", epsilon {record.train['epsilon']:.2f}" if "epsilon" in record.train else "")
 
 
 def _describe_heldout(record: RoundRecord) -> str:

@@ -20,6 +20,7 @@ from federated.data.availability import answers, available
 from federated.data.clients import ClientDataset
 from federated.engines.cohort import Cohort
 from federated.errors import DataError, DivergenceError
+from federated.privacy.opening import Privacy
 from federated.run_state import RunState
 from federated.server import Server
 from worker.messages import RoundRecord
@@ -48,6 +49,7 @@ def run_rounds(
     evaluate: Callable[[Leaves], dict[str, float]],
     reports: Sequence[Callable[[RoundRecord], None]],
     save: Callable[..., None],
+    privacy: Privacy | None = None,
 ) -> Outcome:
     """Runs the rounds of `config` that `state` has not seen.
 
@@ -60,13 +62,14 @@ def run_rounds(
         evaluate: weights -> held-out metrics; raises FloatingPointError if the weights give none.
         reports: get each round's record as soon as the round is over.
         save: called after each round, with ``last=True`` after the last; may save `server` and `state`.
+        privacy: draws the cohorts, which then stay out of the records.
 
     Raises:
         DataError: nobody was there, or answered, in a round.
         DivergenceError: a round's numbers are not finite. It is not reported.
     """
     numbers = range(state.number + 1, config.training.rounds + 1)
-    cohorts = (draw_round(clients, config, number) for number in numbers)
+    cohorts = (draw_round(clients, config, number, privacy) for number in numbers)
     started = time.monotonic()
     with contextlib.closing(prefetch((cohort, server.pack(cohort)) for cohort in cohorts)) as rounds:
         for cohort, packed in () if state.stopped else rounds:
@@ -82,9 +85,9 @@ def run_rounds(
                 rounds=config.training.rounds,
                 timestamp_ms=time.time_ns() // 1_000_000,
                 seconds=time.monotonic() - started,
-                clients=cohort.clients,
+                clients=[] if privacy else cohort.clients,
                 examples=sum(len(data.label) for data in cohort.data) // config.training.local_epochs,
-                train=train,
+                train={**train, "epsilon": privacy.ledger.spent} if privacy else train,
                 heldout=heldout,
             )
             for report in reports:
@@ -112,7 +115,7 @@ def _run_round(
     train = server.run_round(cohort, packed)
     model = server.weights
     state.latest.append(model)
-    _require_finite("the loss", train["loss"])
+    _require_finite("the loss", train.get("loss", 0.0))
     _require_finite("a weight of the model", *model)
     # Down to each client, and an update of the same size back.
     train["bytes"] = 2.0 * len(cohort.clients) * sum(leaf.nbytes for leaf in model)
@@ -125,25 +128,31 @@ def _run_round(
     return train, state.heldout
 
 
-def draw_round(clients: Sequence[ClientDataset], config: Config, number: int) -> Cohort:
+def draw_round(clients: Sequence[ClientDataset], config: Config, number: int, privacy: Privacy | None = None) -> Cohort:
     """Draws who takes part in a round, and in which order each of them reads its examples.
 
     Raises:
         DataError: nobody is there, or nobody who was chosen answers.
     """
     random = np.random.default_rng([config.seed, number])
-    key = {"key": config.seed, "number": number, "clients": len(clients)}
+    chosen = privacy.draw_cohort(number) if privacy else _draw_present(len(clients), config, number, random)
+    data = [draw_local_data(clients[client], config.training.local_epochs, random) for client in chosen]
+    return Cohort(config.seed, number, chosen, data)
+
+
+def _draw_present(clients: int, config: Config, number: int, random: np.random.Generator) -> list[int]:
+    """Clients who are there, are chosen, and answer."""
+    key = {"key": config.seed, "number": number, "clients": clients}
     there = np.flatnonzero(available(config.availability, **key))
     chosen = there[draw_cohort(len(there), config.training.clients_per_round, random)]
     # Who will not answer in time need not train: nobody would see the difference.
     chosen = chosen[answers(config.availability, **key)[chosen]].tolist()
     if not chosen:
         raise DataError(
-            f"round {number} has no clients: of {len(clients)}, {len(there)} were there, and none of the chosen "
+            f"round {number} has no clients: of {clients}, {len(there)} were there, and none of the chosen "
             "answered. Raise availability.available or training.clients_per_round, or lower availability.dropout."
         )
-    data = [draw_local_data(clients[client], config.training.local_epochs, random) for client in chosen]
-    return Cohort(config.seed, number, chosen, data)
+    return chosen
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:

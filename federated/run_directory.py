@@ -7,6 +7,7 @@
     ├── store/               the client store that it trains on, for its owner's eyes only
     ├── checkpoint           its state after the last round that was saved, see `federated.checkpoint`
     ├── clients/             states that stay with clients, see `federated.client_states`
+    ├── privacy/             ledger and noise key of a private run, see `federated.privacy.opening`; they stay
     ├── rounds.jsonl, tensorboard/
     └── test_opened.jsonl    each time that the test set was opened
 
@@ -59,6 +60,7 @@ class RunDirectory:
         self.store = path / "store"
         self.checkpoint = path / CHECKPOINT
         self.clients = path / CLIENTS
+        self.privacy = path / "privacy"
         self.test_openings = path / "test_opened.jsonl"
 
     def require_free(self) -> None:

@@ -76,6 +76,8 @@ class Server:
             local=self._aggregation.local(number, cohort.clients),
         )
         update = self._aggregation.server(result, number)
+        if 0 < len(cohort.clients) == result.metrics.get("refused"):
+            raise FloatingPointError("no client's update is finite")
         if not all(np.isfinite(leaf).all() for leaf in update):
             raise FloatingPointError("the mean of the clients' updates is not finite")
         self.state = self._algorithm.server_update(self.state, update, number)
@@ -87,9 +89,10 @@ class Server:
 def _finish(result: CohortResult) -> dict[str, float]:
     """Sums -> means."""
     metrics = dict(result.metrics)
-    # A cohort drawn at random can be empty.
-    examples = max(metrics.pop("examples", 0.0), 1.0)
-    means = {name: metrics.pop(name, 0.0) / examples for name in ("loss", "correct")}
+    if not (examples := metrics.pop("examples", 0.0)):
+        # A cohort drawn at random can be empty: it has no loss.
+        return {}
+    means = {name: metrics.pop(name) / examples for name in ("loss", "correct")}
     for name in ("personal_loss", "personal_correct"):
         if name in metrics:
             means[name] = metrics.pop(name) / examples

@@ -9,23 +9,28 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from federated.aggregation import compiled
+from federated.aggregation.attacks import AttackedAggregation, choose_liars, flip_labels
+from federated.aggregation.pipeline import Pipeline
 from federated.algorithms.choice import build_algorithm
 from federated.algorithms.definition import Aggregation, Algorithm, Leaves
-from federated.algorithms.mean import WeightedMean
 from federated.client_states import require_room
 from federated.config import Config
-from federated.data.clients import Federation
+from federated.data.clients import ClientDataset, Federation
 from federated.engines.cohort import plan_shapes
 from federated.engines.opening import open_engine
 from federated.evaluation.judge import Judge
 from federated.models.block import Model, build_model
 from federated.models.classifier import Classifier, build_classifier
+from federated.privacy.card import build_card
+from federated.privacy.opening import Privacy
 from federated.progress import show_progress
 from federated.records import open_records
 from federated.rounds import run_rounds
@@ -35,6 +40,7 @@ from federated.saved_model import write_saved_model
 from federated.server import Server
 from worker.bundle import AttentionAxes, ModelCard, TextField, Training
 from worker.messages import RoundRecord
+from worker.privacy import PrivacyCard
 
 EVALUATION_BATCH = 256
 
@@ -62,7 +68,12 @@ class RunResult(Struct, frozen=True):
 
 
 def train(
-    directory: RunDirectory, file: RunFile, federation: Federation, *, reports: Sequence[Callable[[RoundRecord], None]]
+    directory: RunDirectory,
+    file: RunFile,
+    federation: Federation,
+    *,
+    privacy: Privacy | None,
+    reports: Sequence[Callable[[RoundRecord], None]],
 ) -> RunResult:
     """Trains a run to its end, from its last checkpoint if there is one, and writes the SavedModel.
 
@@ -70,9 +81,12 @@ def train(
         directory: of the run; gets the records and the checkpoints.
         file: what was asked for.
         federation: the clients.
+        privacy: of a differentially private run.
         reports: get each round's record too.
 
     Raises:
+        AggregationError: too few clients for the aggregation.
+        BudgetError: a round would pass the budget.
         CheckpointError: the run's state cannot be saved, or cannot be used.
         DataError: nobody took part in a round.
         DivergenceError: the model's numbers ran over.
@@ -93,20 +107,21 @@ def train(
     with (
         show_progress(config.training.rounds) as show,
         open_records(directory.path) as write,
-        open_server(config, federation, model) as server,
+        open_server(config, federation, model, privacy) as server,
     ):
         require_room(directory.clients, server.untouched, clients=len(federation.clients))
         keeper = Keeper(directory.path, server, state, config_digest=digest_run(file))
         keeper.restore()
         outcome = run_rounds(
             server,
-            federation.clients,
+            attack_data(config, federation),
             config,
             state,
             run=file.run,
             evaluate=evaluate,
             reports=[write, show, *reports],
             save=keeper.save,
+            privacy=privacy,
         )
     classifier.set_weights(outcome.weights)
     seconds = time.monotonic() - started
@@ -120,7 +135,7 @@ def train(
         metrics=outcome.metrics,
         library_versions={name: metadata.version(name) for name in _LIBRARIES[config.training.engine]},
     )
-    card = _describe(config, federation, training)
+    card = _describe(config, federation, training, _describe_privacy(config, server, privacy))
     write_saved_model(out, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
     directory.finish()
     return _summarize(training, out)
@@ -141,16 +156,19 @@ def _summarize(training: Training, out: Path) -> RunResult:
 
 
 @contextlib.contextmanager
-def open_server(config: Config, federation: Federation, model: Model) -> Iterator[Server]:
+def open_server(
+    config: Config, federation: Federation, model: Model, privacy: Privacy | None = None
+) -> Iterator[Server]:
     """Joins algorithm, aggregation and engine, as `config` says; they end with the block.
 
     Raises:
+        AggregationError: the settings of the aggregation contradict each other.
         EngineError: the engine's process failed.
     """
     training = config.training
     sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
     rebuild = partial(build_parts, config, **sizes, clients=len(federation.clients))
-    algorithm, aggregation = rebuild()
+    algorithm, aggregation = rebuild(privacy=privacy)
     shapes = plan_shapes(
         federation.clients.sizes.tolist(),
         epochs=training.local_epochs,
@@ -171,10 +189,34 @@ def open_server(config: Config, federation: Federation, model: Model) -> Iterato
         yield Server(algorithm, aggregation, engine, initial=initial)
 
 
-def build_parts(config: Config, *, vocabulary_size: int, classes: int, clients: int) -> tuple[Algorithm, Aggregation]:
-    """What a run's clients do; an engine of several processes builds it in each of them."""
+def attack(config: Config, honest: Pipeline, *, clients: int) -> Aggregation:
+    """The aggregation as the liars of ``[attack]`` meet it; without any, `honest` itself."""
+    liars = choose_liars(clients, config.attack.share, seed=config.seed)
+    return AttackedAggregation(honest, liars, config.attack.factor) if liars else honest
+
+
+def attack_data(config: Config, federation: Federation) -> Sequence[ClientDataset]:
+    """The clients' data, with the liars' labels flipped if ``[attack]`` says so."""
+    if not config.attack.label_flip:
+        return federation.clients
+    liars = choose_liars(len(federation.clients), config.attack.share, seed=config.seed)
+    return flip_labels(federation.clients, liars, classes=len(federation.labels))
+
+
+def build_parts(
+    config: Config, *, vocabulary_size: int, classes: int, clients: int, privacy: Privacy | None = None
+) -> tuple[Algorithm, Aggregation]:
+    """What a run's clients do; an engine of several processes builds it in each of them, without `privacy`."""
     model = build_model(config.model, vocabulary_size=vocabulary_size, classes=classes)
-    return build_algorithm(model.apply, config.training, clients=clients), WeightedMean()
+    pipeline = Pipeline(
+        config.aggregation,
+        [leaf.shape for leaf in model.init(config.seed)],
+        steps=compiled,
+        seed=config.seed,
+        sampling=config.privacy.sampling if config.privacy.epsilon else None,
+        privacy=privacy,
+    )
+    return build_algorithm(model.apply, config.training, clients=clients), attack(config, pipeline, clients=clients)
 
 
 def predict(classifier: Classifier, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -183,7 +225,23 @@ def predict(classifier: Classifier, token_ids: NDArray[np.int32]) -> NDArray[np.
     return np.concatenate([classifier.serving(tf.constant(batch))["probabilities"] for batch in batches])
 
 
-def _describe(config: Config, federation: Federation, training: Training) -> ModelCard:
+def _describe_privacy(config: Config, server: Server, privacy: Privacy | None) -> PrivacyCard | Literal["none"]:
+    if privacy is None:
+        return "none"
+    (clip,) = server.snapshot()["aggregation"]["clip"]
+    return build_card(
+        privacy.plan,
+        charged_rounds=privacy.ledger.charged_rounds,
+        clip=float(clip),
+        adaptive=config.aggregation.clip_quantile > 0,
+        secure_sum=config.aggregation.secure_sum,
+        given_key=privacy.key.given,
+    )
+
+
+def _describe(
+    config: Config, federation: Federation, training: Training, privacy: PrivacyCard | Literal["none"]
+) -> ModelCard:
     field = TextField(name="text", input="token_ids", vocabulary="vocabulary.txt", max_tokens=federation.max_tokens)
     attention = AttentionAxes(name="tokens", output="attention", field=field.name, axes=["token"])
     return ModelCard(
@@ -193,5 +251,5 @@ def _describe(config: Config, federation: Federation, training: Training) -> Mod
         attention=[] if config.model.attention == "none" else [attention],
         labels=federation.labels,
         training=training,
-        privacy="none",
+        privacy=privacy,
     )

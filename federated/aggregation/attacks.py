@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from msgspec import Meta, Struct
 
-from federated.algorithms.definition import Aggregation, CohortResult, Leaves
+from federated.algorithms.definition import Aggregation, CohortResult, Leaves, State
 from federated.data.clients import ClientDataset
 
 
@@ -83,3 +83,11 @@ class AttackedAggregation:
     def server(self, result: CohortResult, number: int) -> Leaves:
         """As `honest`."""
         return self._honest.server(result, number)
+
+    def state(self) -> State:
+        """As `honest`."""
+        return self._honest.state()
+
+    def restore(self, state: State) -> None:
+        """As `honest`."""
+        self._honest.restore(state)

@@ -23,7 +23,7 @@ Implements `federated.algorithms.definition.Aggregation`.
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -34,18 +34,11 @@ from federated.aggregation.robust import combine_robustly
 from federated.aggregation.secure_sum import SecureSum
 from federated.aggregation.settings import AggregationSettings, check_combination
 from federated.algorithms.definition import CohortResult, Leaves, State
-from federated.privacy.keys import NoiseKey
-from federated.privacy.ledger import Ledger
+from federated.privacy.opening import Privacy
+from federated.privacy.settings import Sampling
 
 COUNTS = (2,)
 """Shape of the leaf behind the update: weight, and whether the update was left unclipped."""
-
-
-class Privacy(NamedTuple):
-    """What makes a run differentially private."""
-
-    ledger: Ledger
-    key: NoiseKey
 
 
 class Pipeline:
@@ -58,6 +51,7 @@ class Pipeline:
         *,
         steps: ModuleType,
         seed: int,
+        sampling: Sampling | None = None,
         privacy: Privacy | None = None,
         dtype: type[np.floating[Any]] = np.float32,
     ) -> None:
@@ -67,13 +61,15 @@ class Pipeline:
             shapes: of the update's leaves.
             steps: `federated.aggregation.compiled` for an engine, `federated.aggregation.reference` without TensorFlow.
             seed: of the numbers that decide 8-bit rounding; nothing private hangs on it.
-            privacy: the ledger and the key; without them there is no noise.
+            sampling: of a differentially private run, for a process that runs its clients and gets no key.
+            privacy: the ledger and the key, for the server of such a run.
             dtype: of the update's leaves.
 
         Raises:
             AggregationError: the settings contradict each other.
         """
-        sampling = privacy.ledger.plan.mechanism.sampling if privacy else None
+        self._plan = privacy.plan if privacy else None
+        sampling = self._plan.mechanism.sampling if self._plan else sampling
         check_combination(settings, sampling)
         self.stacked = settings.combine != "mean"
         self.clip_bound = settings.clip
@@ -82,8 +78,8 @@ class Pipeline:
         self._steps = steps
         self._seed = seed
         self._privacy = privacy
-        self._plan = privacy.ledger.plan if privacy else None
         self._dtype = dtype
+        self._private = sampling is not None
         self._locally_private = sampling == "local"
         self._session: SecureSum | None = None
         self._resolution = 1.0
@@ -111,7 +107,7 @@ class Pipeline:
         """What each client of the round gets for itself: its noise, its dither, or its masks and their resolution."""
         if self._settings.secure_sum:
             return self._open_session(clients)
-        if self._privacy and self._locally_private:
+        if self._locally_private:
             deviation = self._plan.noise_multiplier * self.clip_bound
             return [
                 self._cast(draw_local(self._privacy.key, number, client, self._shapes, deviation=deviation))
@@ -126,7 +122,7 @@ class Pipeline:
         steps, settings = self._steps, self._settings
         update, kept = steps.screen(update)
         refused = {"refused": 1 - kept}
-        if self._privacy:
+        if self._private:
             weight = kept * 0 + 1
         elif self.stacked or not settings.weighted:
             weight = kept
@@ -221,7 +217,7 @@ class Pipeline:
 
     def _heaviest(self) -> int:
         """What a client of a secure sum counts at most."""
-        return 1 if self._privacy or not self._settings.weighted else self._settings.weight_cap
+        return 1 if self._private or not self._settings.weighted else self._settings.weight_cap
 
     def _draw_dither(self, number: int, client: int) -> Leaves:
         random = np.random.default_rng([self._seed, number, client])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from federated.checkpoint import load_checkpoint
 from federated.commands.federation import federate
+from federated.commands.private import resume_privacy
 from federated.commands.running import add_broker_argument, run_training
 from federated.data.store import ClientStore
 from federated.errors import CheckpointError
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         DataError: the run's client store is damaged.
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
+        PrivacyError: the run's ledger or noise key cannot be used.
         OutputError: the model exists already, or cannot be written.
     """
     directory = RunDirectory(arguments.logs)
@@ -42,4 +44,5 @@ def run(arguments: argparse.Namespace) -> None:
     now = describe_environment()
     if changed := [name for name, value in file.environment.items() if now.get(name) != value]:
         print(f"note: {', '.join(changed)} changed since; the last bits of the model may differ", file=sys.stderr)
-    run_training(directory, file, federation, bootstrap_servers=arguments.bootstrap_servers)
+    privacy = resume_privacy(directory, file)
+    run_training(directory, file, federation, privacy=privacy, bootstrap_servers=arguments.bootstrap_servers)

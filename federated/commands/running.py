@@ -18,6 +18,7 @@ from worker.files import write_file
 from worker.messages import RoundRecord
 
 if TYPE_CHECKING:
+    from federated.privacy.opening import Privacy
     from federated.training import RunResult
 
 Reports = Sequence[Callable[[RoundRecord], None]]
@@ -31,7 +32,12 @@ def add_broker_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def run_training(
-    directory: RunDirectory, file: RunFile, federation: Federation, *, bootstrap_servers: str | None
+    directory: RunDirectory,
+    file: RunFile,
+    federation: Federation,
+    *,
+    privacy: "Privacy | None",
+    bootstrap_servers: str | None,
 ) -> None:
     """Trains, writes the model and the figures, and prints one line.
 
@@ -39,9 +45,11 @@ def run_training(
         directory: of the run.
         file: what was asked for.
         federation: its clients.
+        privacy: of a differentially private run.
         bootstrap_servers: of a broker that gets the rounds, if any.
 
     Raises:
+        AggregationError: too few clients for the aggregation.
         CheckpointError: the run's state cannot be saved, or cannot be used.
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
@@ -50,7 +58,7 @@ def run_training(
     _announce(file, federation)
     try:
         with open_topic(bootstrap_servers) if bootstrap_servers else nullcontext() as send:
-            result = _train(directory, file, federation, [send] if send else [])
+            result = _train(directory, file, federation, privacy, [send] if send else [])
     except (KeyboardInterrupt, SystemExit):
         print(
             f"interrupted: no model was written. Go on with: python -m federated resume {directory.path}",
@@ -86,13 +94,15 @@ def _announce(file: RunFile, federation: Federation) -> None:
         )
 
 
-def _train(directory: RunDirectory, file: RunFile, federation: Federation, reports: Reports) -> "RunResult":
+def _train(
+    directory: RunDirectory, file: RunFile, federation: Federation, privacy: "Privacy | None", reports: Reports
+) -> "RunResult":
     # One of TensorFlow Federated's dependencies says so at every import.
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
     # Loading TensorFlow takes seconds: whatever can be refused without it has been refused by now.
     from federated.training import train  # noqa: PLC0415
 
-    return train(directory, file, federation, reports=reports)
+    return train(directory, file, federation, privacy=privacy, reports=reports)
 
 
 def _write_figures(path: Path, result: "RunResult") -> None:

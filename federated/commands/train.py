@@ -8,6 +8,7 @@ from typing import Any
 
 from federated.commands.arguments import count
 from federated.commands.federation import federate, load_examples
+from federated.commands.private import add_privacy_arguments, begin_privacy, check_privacy
 from federated.commands.running import add_broker_argument, run_training
 from federated.commands.source import add_source_arguments
 from federated.config import list_presets, load_config, parse_overrides
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=count, metavar="N", help="the same as --set training.rounds=N")
     parser.add_argument("--seed", type=int, metavar="S", help="the same as --set seed=S")
     parser.add_argument("--engine", choices=["xla", "tff", "ray"], help="the same as --set training.engine=E")
+    add_privacy_arguments(parser)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="rounds.jsonl and TensorBoard (default: OUT-logs)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the run's figures there")
@@ -36,13 +38,16 @@ def run(arguments: argparse.Namespace) -> None:
     """Trains and writes the model.
 
     Raises:
+        AggregationError: the aggregation's settings contradict each other.
         ConfigError: the preset or a flag is wrong.
         DataError: the examples cannot be used.
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
         OutputError: the model's directory exists already, or cannot be written.
+        PrivacyError: the privacy that was asked for cannot be promised.
     """
     config = load_config(arguments.preset, _overrides(arguments))
+    check_privacy(config, arguments)
     log_dir = arguments.log_dir or Path(f"{arguments.out}-logs")
     check_outputs(arguments.out, log_dir=log_dir, figures=arguments.json, data=arguments.data)
     directory = RunDirectory(log_dir)
@@ -60,8 +65,9 @@ def run(arguments: argparse.Namespace) -> None:
             figures=str(arguments.json.absolute()) if arguments.json else None,
             environment=describe_environment(),
         )
+        privacy = begin_privacy(directory, file, arguments, clients=len(federation.clients))
         directory.begin(file, store)
-    run_training(directory, file, federation, bootstrap_servers=arguments.bootstrap_servers)
+    run_training(directory, file, federation, privacy=privacy, bootstrap_servers=arguments.bootstrap_servers)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -70,6 +76,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         "--rounds": ("training.rounds", arguments.rounds),
         "--seed": ("seed", arguments.seed),
         "--engine": ("training.engine", arguments.engine),
+        "--epsilon": ("privacy.epsilon", arguments.epsilon),
+        "--delta": ("privacy.delta", arguments.delta),
         "--client-field": ("data.partition.by", "client" if arguments.client_field else None),
     }
     for flag, (key, value) in short.items():

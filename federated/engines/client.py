@@ -39,6 +39,12 @@ def build_client(algorithm: Algorithm, aggregation: Aggregation) -> RunClient:
     def run(given: ClientInput, batches: Batches, key: tf.Tensor) -> ClientResult:
         output = algorithm.client_update(given.broadcast, given.client_state, batches, key)
         update, weight, metrics = aggregation.client(output.update, output.weight, given.shared, given.local)
-        return ClientResult(update, weight, output.client_state, {**output.metrics, **metrics})
+        if "refused" not in metrics:
+            return ClientResult(update, weight, output.client_state, {**output.metrics, **metrics})
+        # What else a refused client made is mostly as little finite as its update.
+        refused = metrics["refused"] > 0
+        state = [tf.where(refused, old, new) for old, new in zip(given.client_state, output.client_state, strict=True)]
+        kept = {name: tf.where(refused, tf.zeros_like(value), value) for name, value in output.metrics.items()}
+        return ClientResult(update, weight, state, {**kept, **metrics})
 
     return run

@@ -10,7 +10,7 @@ A round goes in this order, and only the first step can refuse it:
 A crash between 1 and 3 leaves a charge for a round that the checkpoint does not have. The resumed run repeats that
 round with the same cohort and, because it comes from the same key, the same noise: what it releases is what was
 released, or would have been. So a round is charged once, nothing is ever given back, and a ledger that does not fit the
-key or the promise is refused.
+key is refused. The promise, with its noise, is the one that was written when the run began.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ class LedgerFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Ledger:
-    """The spending of one run. Use `open_ledger`."""
+    """The spending of one run. Use `begin_ledger` and `open_ledger`."""
 
     def __init__(self, path: Path, content: LedgerFile) -> None:
         self._path = path
@@ -74,46 +74,59 @@ class Ledger:
                 f"round {number} was not started: {self.spent:.3f} of epsilon {plan.epsilon:g} are spent after "
                 f"{self.charged_rounds} rounds, and the next would pass it. Start a new run with a larger budget."
             )
-        self._write(msgspec.structs.replace(self._content, charged_rounds=number))
-
-    def _write(self, content: LedgerFile) -> None:
+        before = self._content
+        self._content = msgspec.structs.replace(before, charged_rounds=number)
         try:
-            write_file(self._path, msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+            self.write()
+        except PrivacyError:
+            self._content = before
+            raise
+
+    def write(self) -> None:
+        """Makes the ledger durable as it is.
+
+        Raises:
+            PrivacyError: it cannot be written.
+        """
+        try:
+            write_file(self._path, msgspec.json.format(msgspec.json.encode(self._content), indent=2) + b"\n")
         except OSError as error:
             raise PrivacyError(
                 f"cannot write the ledger {self._path}: {error.strerror}. No noise was drawn."
             ) from error
-        self._content = content
 
 
-def open_ledger(path: Path, plan: PrivacyPlan, key: NoiseKey) -> Ledger:
-    """Opens the run's ledger, or begins one.
+def begin_ledger(path: Path, plan: PrivacyPlan, key: NoiseKey) -> Ledger:
+    """Begins the ledger of a run.
 
     Raises:
-        PrivacyError: the ledger is damaged, or belongs to another promise or key.
+        PrivacyError: there is one already, or it cannot be written.
     """
-    fresh = LedgerFile(plan=plan, key_fingerprint=key.fingerprint(), charged_rounds=0)
-    ledger = Ledger(path, fresh)
-    if not path.exists():
-        ledger._write(fresh)
-        return ledger
+    if path.exists():
+        raise PrivacyError(f"{path} is the ledger of another run. Resume that, or begin in another directory.")
+    ledger = Ledger(path, LedgerFile(plan=plan, key_fingerprint=key.fingerprint(), charged_rounds=0))
+    ledger.write()
+    return ledger
+
+
+def open_ledger(path: Path, key: NoiseKey) -> Ledger:
+    """Opens the ledger of a run that goes on.
+
+    Raises:
+        PrivacyError: there is none, it is damaged, or it belongs to another key.
+    """
     try:
         found = msgspec.json.decode(path.read_bytes(), type=LedgerFile)
     except OSError as error:
-        raise PrivacyError(f"cannot read the ledger {path}: {error.strerror}.") from error
+        raise PrivacyError(
+            f"cannot read the ledger {path}: {error.strerror}. What the run has spent is unknown; start anew."
+        ) from error
     except msgspec.DecodeError as error:
         raise PrivacyError(
             f"{path} is not a ledger: {error}. What the run has spent is unknown; start anew."
         ) from error
-    if found.key_fingerprint != fresh.key_fingerprint:
+    if found.key_fingerprint != key.fingerprint():
         raise PrivacyError(f"{path} was written with another noise key. Resume with the key of the run, or start anew.")
-    if _promise(found.plan) != _promise(plan):
-        raise PrivacyError(f"{path} was written for another promise. Resume with the settings of the run.")
     if not 0 <= found.charged_rounds < len(found.plan.curve):
         raise PrivacyError(f"{path} counts {found.charged_rounds} rounds of {found.plan.rounds}. Start anew.")
     return Ledger(path, found)
-
-
-def _promise(plan: PrivacyPlan) -> tuple[object, ...]:
-    """All of a plan but what another version of a library computes a little differently."""
-    return plan.mechanism, plan.epsilon, plan.delta, plan.rounds

@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from federated.aggregation import reference
 from federated.aggregation.adaptive_clip import move_clip, split_noise
 from federated.aggregation.noise import draw_gaussian, draw_tree_step
-from federated.aggregation.pipeline import Pipeline, Privacy
+from federated.aggregation.pipeline import Pipeline
 from federated.aggregation.settings import REFUSED, AggregationSettings, check_combination, list_features
 from federated.aggregation.vectors import aggregate_vectors
 from federated.errors import AggregationError, BudgetError
 from federated.privacy.accountant import Mechanism
 from federated.privacy.keys import KEY_BYTES, NoiseKey
-from federated.privacy.ledger import open_ledger
+from federated.privacy.ledger import begin_ledger
+from federated.privacy.opening import Privacy
 from federated.privacy.plan import PrivacyPlan
 
 pytestmark = pytest.mark.fast
@@ -43,7 +44,7 @@ def private(tmp_path):
             cohort_cap=20,
             curve=[0.0, 1.0, 2.0, 3.0],
         )
-        return Privacy(open_ledger(tmp_path / "ledger.json", plan, KEY), KEY)
+        return Privacy(begin_ledger(tmp_path / "ledger.json", plan, KEY), KEY)
 
     return build
 

@@ -28,7 +28,7 @@ def test_flags_override_the_preset_and_leave_the_rest():
 
 
 def test_an_unknown_preset_names_those_that_exist():
-    with pytest.raises(ConfigError, match=r"'nope'.*demo, example, plays, reviews"):
+    with pytest.raises(ConfigError, match=r"'nope'.*demo, example, plays, private, reviews"):
         load_config("nope")
 
 

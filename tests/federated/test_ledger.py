@@ -7,7 +7,7 @@ import pytest
 from federated.errors import BudgetError, PrivacyError
 from federated.privacy.accountant import Mechanism
 from federated.privacy.keys import KEY_BYTES, NoiseKey, draw_key, load_key, read_given_key
-from federated.privacy.ledger import open_ledger
+from federated.privacy.ledger import begin_ledger, open_ledger
 from federated.privacy.plan import PrivacyPlan
 
 pytestmark = pytest.mark.fast
@@ -25,14 +25,14 @@ PLAN = PrivacyPlan(
 
 
 def test_a_charge_is_on_disk_before_the_call_returns(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    ledger = begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
     ledger.charge(1)
-    assert open_ledger(tmp_path / "ledger.json", PLAN, KEY).charged_rounds == 1
+    assert open_ledger(tmp_path / "ledger.json", KEY).charged_rounds == 1
     assert ledger.spent == 0.4
 
 
 def test_a_round_that_would_pass_the_budget_is_not_charged(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    ledger = begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
     ledger.charge(1)
     ledger.charge(2)
     before = (tmp_path / "ledger.json").read_bytes()
@@ -43,7 +43,7 @@ def test_a_round_that_would_pass_the_budget_is_not_charged(tmp_path):
 
 def test_a_round_beyond_the_last_is_refused_though_budget_is_left(tmp_path):
     plan = msgspec.structs.replace(PLAN, epsilon=9.0)
-    ledger = open_ledger(tmp_path / "ledger.json", plan, KEY)
+    ledger = begin_ledger(tmp_path / "ledger.json", plan, KEY)
     for number in (1, 2, 3):
         ledger.charge(number)
     with pytest.raises(BudgetError, match="round 4 was not started"):
@@ -51,10 +51,10 @@ def test_a_round_beyond_the_last_is_refused_though_budget_is_left(tmp_path):
 
 
 def test_resuming_gives_nothing_back_and_charges_a_repeated_round_once(tmp_path):
-    ledger = open_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    ledger = begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
     ledger.charge(1)
     ledger.charge(2)
-    resumed = open_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    resumed = open_ledger(tmp_path / "ledger.json", KEY)
     resumed.charge(1)
     assert resumed.spent == 0.8
     with pytest.raises(BudgetError):
@@ -63,38 +63,43 @@ def test_resuming_gives_nothing_back_and_charges_a_repeated_round_once(tmp_path)
 
 def test_a_ledger_older_than_the_model_is_refused(tmp_path):
     with pytest.raises(PrivacyError, match="the last charged one is 0"):
-        open_ledger(tmp_path / "ledger.json", PLAN, KEY).charge(2)
+        begin_ledger(tmp_path / "ledger.json", PLAN, KEY).charge(2)
 
 
 def test_another_key_is_refused(tmp_path):
-    open_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
     with pytest.raises(PrivacyError, match="another noise key"):
-        open_ledger(tmp_path / "ledger.json", PLAN, draw_key())
+        open_ledger(tmp_path / "ledger.json", draw_key())
 
 
-def test_another_promise_is_refused(tmp_path):
-    open_ledger(tmp_path / "ledger.json", PLAN, KEY)
-    with pytest.raises(PrivacyError, match="another promise"):
-        open_ledger(tmp_path / "ledger.json", msgspec.structs.replace(PLAN, epsilon=9.0), KEY)
+def test_a_new_run_may_not_begin_in_the_ledger_of_another(tmp_path):
+    begin_ledger(tmp_path / "ledger.json", PLAN, KEY).charge(1)
+    with pytest.raises(PrivacyError, match="ledger of another run"):
+        begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    assert open_ledger(tmp_path / "ledger.json", KEY).charged_rounds == 1
 
 
-def test_the_noise_stays_what_it_was_when_the_run_began(tmp_path):
-    open_ledger(tmp_path / "ledger.json", PLAN, KEY)
-    recomputed = msgspec.structs.replace(PLAN, noise_multiplier=2.0001)
-    assert open_ledger(tmp_path / "ledger.json", recomputed, KEY).plan.noise_multiplier == 2.0
+def test_the_promise_is_the_one_that_was_made_when_the_run_began(tmp_path):
+    begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    assert open_ledger(tmp_path / "ledger.json", KEY).plan == PLAN
+
+
+def test_a_run_whose_ledger_is_gone_cannot_go_on(tmp_path):
+    with pytest.raises(PrivacyError, match="What the run has spent is unknown"):
+        open_ledger(tmp_path / "ledger.json", KEY)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"plan": 1', b"\xff"])
 def test_a_damaged_ledger_is_refused(tmp_path, content):
     (tmp_path / "ledger.json").write_bytes(content)
     with pytest.raises(PrivacyError, match="is not a ledger"):
-        open_ledger(tmp_path / "ledger.json", PLAN, KEY)
+        open_ledger(tmp_path / "ledger.json", KEY)
 
 
 def test_a_ledger_that_cannot_be_written_charges_nothing(tmp_path):
     directory = tmp_path / "checkpoint"
     directory.mkdir()
-    ledger = open_ledger(directory / "ledger.json", PLAN, KEY)
+    ledger = begin_ledger(directory / "ledger.json", PLAN, KEY)
     directory.rename(tmp_path / "gone")
     with pytest.raises(PrivacyError, match="No noise was drawn"):
         ledger.charge(1)

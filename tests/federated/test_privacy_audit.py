@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from federated.aggregation import reference
-from federated.aggregation.pipeline import Pipeline, Privacy
+from federated.aggregation.pipeline import Pipeline
 from federated.aggregation.settings import AggregationSettings
 from federated.aggregation.vectors import aggregate_vectors
 from federated.privacy.accountant import Mechanism, compute_curve
 from federated.privacy.audit import audit, bound_epsilon
 from federated.privacy.keys import KEY_BYTES, NoiseKey
-from federated.privacy.ledger import open_ledger
+from federated.privacy.ledger import begin_ledger
+from federated.privacy.opening import Privacy
 from federated.privacy.plan import PrivacyPlan
 
 pytestmark = pytest.mark.fast
@@ -61,7 +62,7 @@ def run_audit(directory, claimed: float, seed: int, *, noise: float = 1.0, steps
         curve=[0.0, claimed],
     )
     key = NoiseKey(random.bytes(KEY_BYTES), given=True)
-    privacy = Privacy(open_ledger(directory / f"{seed}-{claimed}.json", plan, key), key)
+    privacy = Privacy(begin_ledger(directory / f"{seed}-{claimed}.json", plan, key), key)
     aggregation = pipeline(
         AggregationSettings(clip=CLIP), [(CANARIES,)], steps=steps, seed=1, privacy=privacy, dtype=np.float64
     )

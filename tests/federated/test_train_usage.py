@@ -29,6 +29,7 @@ def refuse(tmp_path, monkeypatch, capsys):
     return run
 
 
+CLIPPED = ["--set", "aggregation.clip=1"]
 FILE = ["--data", "reviews.csv", "--text-field", "review", "--label-field", "label"]
 
 
@@ -55,6 +56,22 @@ FILE = ["--data", "reviews.csv", "--text-field", "review", "--label-field", "lab
         (["--preset", "reviews", "--data", "nowhere.csv", *FILE[2:]], ["nowhere.csv"]),
         (["--preset", "demo", *FILE], ["name no client"]),
         (["--preset", "reviews", *FILE, "--client-field", "owner"], ["'owner'"]),
+        (["--preset", "demo", "--epsilon", "8"], ["differential privacy", "no clipping", "[aggregation]"]),
+        (["--preset", "demo", "--epsilon", "-1"], ["privacy.epsilon"]),
+        (["--preset", "demo", "--epsilon", "8", "--delta", "1"], ["privacy.delta"]),
+        (["--preset", "demo", "--noise-key", "key"], ["--noise-key", "--epsilon"]),
+        (
+            ["--preset", "demo", *CLIPPED, "--set", "training.algorithm=scaffold"],
+            ["scaffold", "[aggregation]", "fedavg or fedsgd"],
+        ),
+        (
+            ["--preset", "demo", "--epsilon", "8", *CLIPPED, "--set", "availability.available=0.5"],
+            ["[availability]", "differential privacy", "no random sample"],
+        ),
+        (
+            ["--preset", "demo", "--set", "aggregation.secure_sum=true", "--set", "aggregation.combine=median"],
+            ["secure sum", "robust mean"],
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(refuse, arguments, named):
@@ -119,7 +136,7 @@ def test_rounds_have_to_be_at_least_one(rounds, capsys):
 def test_the_help_names_the_presets(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["train", "--help"])
-    assert "demo, example, plays, reviews" in capsys.readouterr().out
+    assert "demo, example, plays, private, reviews" in capsys.readouterr().out
 
 
 def test_refusing_does_not_wait_for_tensorflow(tmp_path):
@@ -129,3 +146,21 @@ def test_refusing_does_not_wait_for_tensorflow(tmp_path):
     )
     command = [sys.executable, "-c", script, "train", "--preset", "demo", "--out", str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--delta", "0.02"], "delta 0.02 is not below 1 / 50 clients"),
+        (["--set", "training.clients_per_round=51"], "a cohort of 51 cannot be chosen from 50 clients"),
+        (["--noise-key", "nowhere"], "cannot read the noise key nowhere"),
+    ],
+)
+def test_privacy_that_cannot_be_promised_is_refused(tmp_path, monkeypatch, capsys, arguments, named):
+    """Only with the clients counted; nothing of the run is left behind."""
+    monkeypatch.chdir(tmp_path)
+    private = ["--epsilon", "6", "--delta", "1e-3", "--rounds", "4", "--set", "aggregation.clip=1"]
+    small = ["--set", "data.records=600", "--out", "model"]
+    assert main(["train", "--preset", "demo", *private, *small, *arguments]) == 1
+    assert named in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())

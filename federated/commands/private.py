@@ -1,0 +1,84 @@
+"""What `train` and `resume` do for a differentially private run before TensorFlow is loaded."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from federated.aggregation.settings import check_combination, list_features
+from federated.config import Config
+from federated.errors import ConfigError
+from federated.run_directory import RunDirectory, RunFile
+
+if TYPE_CHECKING:
+    from federated.privacy.opening import Privacy
+
+
+def add_privacy_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of a private run."""
+    parser.add_argument(
+        "--epsilon", type=float, metavar="E", help="differential privacy; the same as --set privacy.epsilon=E"
+    )
+    parser.add_argument("--delta", type=float, metavar="D", help="the same as --set privacy.delta=D")
+    parser.add_argument(
+        "--noise-key", type=Path, metavar="FILE", help="repeatable noise, for simulations (default: a random key)"
+    )
+
+
+_PLAIN_UPDATES = ("fedavg", "fedsgd", "ditto")
+"""Algorithms whose update is a change of the model and nothing else: one clip fits all of it."""
+
+
+def check_privacy(config: Config, arguments: argparse.Namespace) -> None:
+    """Refuses what cannot be promised, whoever the clients are.
+
+    Raises:
+        AggregationError: the aggregation's settings contradict each other, or the promise.
+        ConfigError: a flag or a setting goes against the promise.
+    """
+    private = config.privacy.epsilon > 0
+    check_combination(config.aggregation, config.privacy.sampling if private else None)
+    altered = list_features(config.aggregation, config.privacy.sampling if private else None) != {"no clipping"}
+    if altered and config.training.algorithm not in _PLAIN_UPDATES:
+        raise ConfigError(
+            f"{config.training.algorithm} sends more than a change of the model, and [aggregation] and [privacy] would "
+            f"treat all of it alike. Set training.algorithm to {' or '.join(_PLAIN_UPDATES)}, or leave them out."
+        )
+    if arguments.noise_key and not private:
+        raise ConfigError("--noise-key is for runs with --epsilon: others draw no noise.")
+    if private and not config.availability.always:
+        raise ConfigError(
+            "[availability] and differential privacy do not go together: who happens to be there is no random sample, "
+            "and the noise is computed for one. Remove the section, or --epsilon."
+        )
+
+
+def begin_privacy(
+    directory: RunDirectory, file: RunFile, arguments: argparse.Namespace, *, clients: int
+) -> "Privacy | None":
+    """Begins the ledger of a new run, if it is private.
+
+    Raises:
+        OutputError: the ledger cannot be written, or there is one already.
+        PrivacyError: the promise is void or cannot be kept.
+    """
+    if not file.config.privacy.epsilon:
+        return None
+    # What accounts for privacy takes a while to load.
+    from federated.privacy import opening  # noqa: PLC0415
+
+    return opening.begin_privacy(
+        file.config, clients=clients, directory=directory.privacy, given_key=arguments.noise_key
+    )
+
+
+def resume_privacy(directory: RunDirectory, file: RunFile) -> "Privacy | None":
+    """Opens the ledger of a run that goes on, if it is private.
+
+    Raises:
+        PrivacyError: the ledger or the key cannot be used.
+    """
+    if not file.config.privacy.epsilon:
+        return None
+    from federated.privacy import opening  # noqa: PLC0415
+
+    return opening.resume_privacy(directory.privacy)

@@ -1,0 +1,77 @@
+"""Begins what keeps a run's promise: plan, noise key and ledger, on disk before the first round."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from federated.config import Config
+from federated.errors import OutputError
+from federated.privacy.keys import NoiseKey, draw_key, load_key, read_given_key
+from federated.privacy.ledger import Ledger, begin_ledger, open_ledger
+from federated.privacy.plan import PrivacyPlan, build_plan
+from federated.privacy.sampling import draw_private_cohort
+
+LEDGER = "ledger.json"
+KEY = "noise.key"
+
+
+class Privacy(NamedTuple):
+    """What makes a run differentially private."""
+
+    ledger: Ledger
+    key: NoiseKey
+
+    @property
+    def plan(self) -> PrivacyPlan:
+        """The ledger's."""
+        return self.ledger.plan
+
+    def draw_cohort(self, number: int) -> list[int]:
+        """The clients of round `number`; see `draw_private_cohort`."""
+        return draw_private_cohort(self.plan.mechanism, self.key, number, cap=self.plan.cohort_cap)
+
+
+def begin_privacy(config: Config, *, clients: int, directory: Path, given_key: Path | None) -> Privacy:
+    """Solves the noise and begins a ledger below `directory`, beside a key that only its owner can read.
+
+    Args:
+        config: with an epsilon above 0.
+        clients: N.
+        directory: made; if it is there, another run has spent its budget in it.
+        given_key: file of a key that a person chose; None draws one.
+
+    Raises:
+        OutputError: `directory` is there already, or cannot be made.
+        PrivacyError: the promise is void or cannot be kept, or the given key cannot be used.
+    """
+    training = config.training
+    plan = build_plan(config.privacy, clients=clients, cohort=training.clients_per_round, rounds=training.rounds)
+    key = read_given_key(given_key) if given_key else draw_key()
+    try:
+        directory.mkdir(parents=True)
+        key.save(directory / KEY)
+    except FileExistsError as error:
+        raise OutputError(f"{directory} holds another run's ledger. Name another directory with --log-dir.") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {directory}: {error.strerror}. Name another one with --log-dir.") from error
+    print(describe(plan), file=sys.stderr)
+    return Privacy(begin_ledger(directory / LEDGER, plan, key), key)
+
+
+def resume_privacy(directory: Path) -> Privacy:
+    """Opens what `begin_privacy` left in `directory`; nothing that was charged comes back.
+
+    Raises:
+        PrivacyError: the ledger or the key is missing or damaged.
+    """
+    key = load_key(directory / KEY)
+    return Privacy(open_ledger(directory / LEDGER, key), key)
+
+
+def describe(plan: PrivacyPlan) -> str:
+    """The promise in one line."""
+    return (
+        f"differential privacy: epsilon {plan.epsilon:g} at delta {plan.delta:g} over {plan.rounds} rounds "
+        f"({plan.mechanism.sampling} sampling, {plan.relation}, {plan.accountant}); noise multiplier "
+        f"{plan.noise_multiplier:.3f}"
+    )
