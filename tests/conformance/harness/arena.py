@@ -244,11 +244,16 @@ class Arena:
     def await_end_of_outputs(self, *, seconds: float = PROGRESS_SECONDS) -> None:
         """Returns when the reader has got everything that is there. Call it when nobody writes any more."""
         ends = {topic: self.facts.ends(topic) for topic in self.topics[1:]}
-        self.expect(
-            lambda: all(self.reader.has_read_to(topic, end) for topic, end in ends.items()),
-            "the outputs are read to their end",
-            seconds,
-        )
+        try:
+            self.expect(
+                lambda: all(self.reader.has_read_to(topic, end) for topic, end in ends.items()),
+                "the outputs are read to their end",
+                seconds,
+            )
+        except AssertionError as error:
+            places = {t: (self.reader.ends(t), self.facts.ends(t, stable=True), end) for t, end in ends.items()}
+            error.add_note(f"topic -> (read to, stable end, end) of its partitions: {places}")
+            raise
 
     def account(self) -> str:
         """What is known when something went wrong."""

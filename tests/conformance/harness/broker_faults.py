@@ -1,5 +1,7 @@
 """Faults of brokers. Each function returns only after it has proved that they struck in mid-work."""
 
+import os
+import signal
 import time
 
 from harness.arena import PROGRESS_SECONDS, Arena, Strike, wall_clock_ms
@@ -12,8 +14,6 @@ DOWN_SECONDS = (1.0, 2.0, 3.0)
 REPLICATED_SECONDS = 90
 REFUSED_SECONDS = 2.0
 """Without an answer, so that the worker is known to have run into the refusal."""
-MARKER_BYTES = 100
-"""No answer is as small, but the mark that ends a transaction: a broker that could not write it would be stuck."""
 
 
 def kill_broker_and_restart(arena: Arena, *, times: int) -> list[tuple[float, float]]:
@@ -46,7 +46,7 @@ def kill_broker_and_restart(arena: Arena, *, times: int) -> list[tuple[float, fl
 
 
 def refuse_writes(arena: Arena) -> float:
-    """Lets the brokers refuse every prediction for a while.
+    """Lets the brokers refuse every prediction for a while; one that is alone stands still.
 
     Returns:
         The time in seconds from their change of mind until every partition is answered again.
@@ -91,14 +91,25 @@ def _choose_broker(arena: Arena, attempt: int) -> int:
 
 
 def _refuse(arena: Arena) -> None:
-    if len(arena.cluster.nodes) > 1:
+    nodes = arena.cluster.nodes
+    if len(nodes) > 1:
         # One replica is missing, and all of them are asked for.
-        arena.facts.configure_topic(arena.output_topic, min_insync_replicas=str(len(arena.cluster.nodes)))
-        arena.cluster.nodes[_choose_broker(arena, 1) - 1].kill()
+        arena.facts.configure_topic(arena.output_topic, min_insync_replicas=str(len(nodes)))
+        nodes[_choose_broker(arena, 1) - 1].kill()
     else:
-        arena.facts.configure_topic(arena.output_topic, max_message_bytes=str(MARKER_BYTES))
+        # Whatever one broker can be made to refuse with blames the record, which is then refused for good.
+        os.kill(_pid(arena), signal.SIGSTOP)
 
 
 def _accept_again(arena: Arena) -> None:
-    start_missing(arena.cluster)
-    arena.facts.configure_topic(arena.output_topic, min_insync_replicas=None, max_message_bytes=None)
+    if len(arena.cluster.nodes) > 1:
+        start_missing(arena.cluster)
+        arena.facts.configure_topic(arena.output_topic, min_insync_replicas=None)
+    else:
+        os.kill(_pid(arena), signal.SIGCONT)
+
+
+def _pid(arena: Arena) -> int:
+    [node] = arena.cluster.nodes
+    assert node.pid is not None, "the broker runs"
+    return node.pid

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -76,10 +76,16 @@ class Facts:
             each.partition: each.offset for each in answer.topic_partitions if each.topic == topic and each.offset >= 0
         }
 
-    def ends(self, topic: str) -> dict[int, int]:
-        """Partition -> offset behind the last record that it holds, committed or not."""
+    def ends(self, topic: str, *, stable: bool = False) -> dict[int, int]:
+        """Partition -> offset behind the last record that it holds, committed or not.
+
+        Args:
+            topic: which.
+            stable: behind the last that a `read_committed` reader may get: before the oldest open transaction.
+        """
         request = {TopicPartition(topic, number): OffsetSpec.latest() for number in self.leaders(topic)}
-        answers = self._ask(lambda admin: admin.list_offsets(request))
+        isolation = IsolationLevel.READ_COMMITTED if stable else IsolationLevel.READ_UNCOMMITTED
+        answers = self._ask(lambda admin: admin.list_offsets(request, isolation_level=isolation))
         return {each.partition: answer.offset for each, answer in answers.items()}
 
     def configure_topic(self, topic: str, **properties: str | None) -> None:
@@ -97,7 +103,12 @@ class Facts:
 
     def add_partitions(self, topic: str, total: int) -> None:
         """Gives a topic partitions until it has `total`."""
-        self._ask(lambda admin: admin.create_partitions([NewPartitions(topic, total)]))
+        try:
+            self._ask(lambda admin: admin.create_partitions([NewPartitions(topic, total)]))
+        except KafkaException as error:
+            # Asked again by the client, or by us, because the answer to the first question was late.
+            if error.args[0].code() != KafkaError.INVALID_PARTITIONS or len(self.leaders(topic)) != total:
+                raise
 
     def delete_records(self, topic: str, partition: int, *, before_offset: int) -> None:
         """Deletes the oldest records, as retention does."""

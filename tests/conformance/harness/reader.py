@@ -64,9 +64,14 @@ class Reader:
         """Begins."""
         self._thread.start()
 
+    def ends(self, topic: str) -> dict[int, int]:
+        """Partition -> offset at which it ended when it was last read to its end."""
+        return {partition: end for (name, partition), end in self._ends.items() if name == topic}
+
     def has_read_to(self, topic: str, ends: Mapping[int, int]) -> bool:
         """True if every partition of the topic was read to its end, and that was not before `ends`."""
-        return all(self._ends.get((topic, partition), -1) >= end for partition, end in ends.items())
+        read = self.ends(topic)
+        return all(read.get(partition, -1) >= end for partition, end in ends.items())
 
     def check(self) -> None:
         """Raises what ended the reading."""
