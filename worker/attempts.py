@@ -94,16 +94,18 @@ class Attempts:
             return
         found = self._source.committed(begins)
         attempts = {home: attempts_of(found[home].metadata) if home in found else 0 for home in begins}
+        # Never past what is committed: a note must not answer for records.
+        places = {home: min(begin, found[home].offset) if home in found else begin for home, begin in begins.items()}
         self._departed.clear()
         try:
-            self._source.commit({home: _note(begins[home], attempts[home] + 1) for home in begins})
+            self._source.commit({home: _note(places[home], attempts[home] + 1) for home in begins})
         except DeliveryError as error:
             # Not a delivery that was aborted: nothing but the note is missing.
             raise BrokerUnreachableError(f"no note could be left where reading begins: {error}") from error
         for home, begin in begins.items():
             if home in self._departed:
                 continue  # whoever has it now may be further on
-            self._noted[home] = _note(begin, attempts[home])
+            self._noted[home] = _note(places[home], attempts[home])
             self._suspects.pop(home, None)
             if attempts[home] >= DEATHS:
                 self._suspects[home] = _Suspects(attempts=attempts[home] + 1, records=self._reach_records)

@@ -9,6 +9,7 @@ whole.
 """
 
 import hashlib
+import time
 
 import msgspec
 
@@ -20,6 +21,8 @@ from worker.shortening import keep_strongest
 
 BATCH_OVERHEAD_BYTES = 61 + 36
 """Header of a batch, and at most: length, attributes, timestamp and offset deltas, and the lengths inside a record."""
+LIMITS_SECONDS = 10
+"""So old may be what is known of a limit when an answer is cut, or refused, for its sake."""
 HEADER_OVERHEAD_BYTES = 10
 """Two lengths of at most five bytes."""
 
@@ -47,6 +50,7 @@ class OutputWriter:
 
     def look_up_limits(self) -> bool:
         """Asks how large records may be. Returns whether that changed."""
+        self._looked_up_seconds = time.monotonic()
         before = self._limits
         self._limits = {topic: self._sink.record_limit_bytes(topic) for topic in self._partitions}
         return self._limits != before
@@ -55,8 +59,14 @@ class OutputWriter:
         """An answer that its topic would refuse is shortened, or refuses its record: retrying it would never end."""
         if not isinstance(answer, bytes):
             return answer
+        size = encoded_bytes(self.write(record, answer, 0))
+        if size <= self._limits[self.output_topic]:
+            return answer
+        if time.monotonic() - self._looked_up_seconds > LIMITS_SECONDS:
+            # Whoever lowered a limit by mistake has raised it again since.
+            self.look_up_limits()
         limit = self._limits[self.output_topic]
-        if encoded_bytes(self.write(record, answer, 0)) <= limit:
+        if size <= limit:
             return answer
         try:
             shorter = keep_strongest(answer)

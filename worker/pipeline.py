@@ -122,6 +122,8 @@ class Pipeline:
         self._fatal: BaseException | None = None
         self.is_paused = False
         """True while an administrator wants nothing to be read. What was read goes on."""
+        self._is_unsettled = False
+        """True from a delivery that failed until what it left open is ended."""
         self.failures = 0
         """Turns that failed since the last commit."""
         self.finished = 0
@@ -155,6 +157,9 @@ class Pipeline:
                 timeout_seconds = 0
             with self._timer("poll"):
                 records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
+            if self._ownership.suspended:
+                # They are read again, behind others that went before them: a note here would leave those out.
+                return 0
             if self._until is not None:
                 records = [record for record in records if record.offset < self._until.get(record.home, 0)]
             self._attempts.note(records)
@@ -167,6 +172,10 @@ class Pipeline:
         """Goes back to the committed offsets after a failure; False if that has to be tried again."""
         if not self._ownership.suspended or self._breaker.is_open:
             return True
+        if self._is_unsettled:
+            # An open transaction may move the offsets; whoever delivers is about to end it.
+            self._stay_a_member()
+            return False
         try:
             self._source.rewind()
         except LimelightError as error:
@@ -197,7 +206,7 @@ class Pipeline:
         scored: list[Slice] = []
         try:
             if taken.records:
-                scored.append(taken._replace(answers=self._answers(taken)))
+                scored.append(taken.with_answers(self._answers(taken)))
         except ScoringError as error:
             self._breaker.trip(error)
             self._retry_or_raise(error)
@@ -221,13 +230,17 @@ class Pipeline:
         Raises:
             LimelightError: trying again cannot help.
         """
+        if self._is_unsettled:
+            self._settle()
+            return True
+        # After a failure one by one: brokers that are slow may not take so much before the deadline.
+        slices = 1 if self.failures else SLICES_AHEAD
         parts = self._to_deliver.take(
             timeout_seconds=timeout_seconds,
-            max_records=SLICES_AHEAD * self._slice_records,
-            max_bytes=SLICES_AHEAD * self._slice_bytes,
+            max_records=slices * self._slice_records,
+            max_bytes=slices * self._slice_bytes,
         )
         if not parts:
-            self._settle()
             return False
         try:
             taken = join(parts, self._ownership.epochs)
@@ -237,21 +250,28 @@ class Pipeline:
                     self._delivery.deliver(taken.records, taken.answers, taken.epochs)
                 self.failures = 0
         except LimelightError as error:
+            self._is_unsettled = True
             self._retry_or_raise(error)
         finally:
             self._finish(parts)
         return True
 
     def _settle(self) -> None:
-        """After a failure: the reading thread cannot go back while a transaction is open."""
-        if self._ownership.suspended:
-            try:
-                self._delivery.settle()
-            except LimelightError as error:
-                self._retry_or_raise(error)
+        """Ends what a failed delivery left open: until then nobody can read on, here or behind the outputs."""
+        try:
+            self._delivery.settle()
+        except LimelightError as error:
+            self._retry_or_raise(error)
+            self._ended.wait(IDLE_SECONDS)
+        else:
+            with self._changed:
+                self._is_unsettled = False
+                self._changed.notify_all()
 
     def drain(self, *, timeout_seconds: float) -> bool:
-        """Waits until every record that was read is committed or dropped, and stays a member of the group meanwhile.
+        """Waits until every record that was read is committed or dropped, and no transaction is open.
+
+        Stays a member of the group meanwhile.
 
         Returns:
             False if time ran out.
@@ -260,13 +280,17 @@ class Pipeline:
             LimelightError: a stage failed.
         """
         end_seconds = time.monotonic() + timeout_seconds
-        while not self.is_idle and (left_seconds := end_seconds - time.monotonic()) > 0:
+
+        def is_drained() -> bool:
+            return self.is_idle and not self._is_unsettled
+
+        while not is_drained() and (left_seconds := end_seconds - time.monotonic()) > 0:
             self._check()
             self._stay_a_member()
             with self._changed:
-                self._changed.wait_for(lambda: self.is_idle or self._fatal is not None, min(left_seconds, IDLE_SECONDS))
+                self._changed.wait_for(lambda: is_drained() or self._fatal is not None, min(left_seconds, IDLE_SECONDS))
         self._check()
-        return self.is_idle
+        return is_drained()
 
     def _stay_a_member(self) -> None:
         try:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from worker.answering import Answer
 from worker.ownership import Epochs
@@ -25,13 +25,18 @@ class Slice(NamedTuple):
     epochs: Epochs
     """Of the records' partitions, when they were polled."""
     size_bytes: int
-    """Keys and values."""
+    """Keys and values, and the answers once there are some."""
     since_seconds: float
     """When the oldest of the records was polled, on the monotonic clock."""
     suspect: bool = False
     """True if workers died where these records may have been under way."""
     answers: Sequence[Answer] = ()
     """One for each record, once it is scored."""
+
+    def with_answers(self, answers: Sequence[Answer]) -> Self:
+        """The same, scored: an answer is often larger than its record, and waits beside it."""
+        answered_bytes = sum(len(answer) for answer in answers if isinstance(answer, bytes))
+        return self._replace(answers=answers, size_bytes=self.size_bytes + answered_bytes)
 
 
 class SliceQueue:

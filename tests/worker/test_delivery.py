@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker import outputs
 from worker.answering import Answer, Skipped
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
@@ -125,3 +126,18 @@ def test_who_loses_the_partition_in_between_commits_no_more_of_it() -> None:
 
     assert desk.answered() == [0, 1]
     assert desk.broker.committed == {HOME: 2}
+
+
+def test_a_limit_that_is_raised_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "LIMITS_SECONDS", 0)
+    desk = Desk(names_refused=True)
+    answer = msgspec.json.encode(int("1" * 400))
+    desk.broker.limits["predictions"] = 300
+    desk.deliver([b"key"], [answer])
+    assert [stage for _, stage in desk.refused()] == ["encode"]
+
+    del desk.broker.limits["predictions"]
+    desk.deliver([b"key"], [answer])
+
+    assert len(desk.refused()) == 1
+    assert len(desk.broker.logs["predictions", 0]) == 1

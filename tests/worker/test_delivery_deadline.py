@@ -149,3 +149,12 @@ def attempt(deliver: Callable[[], None]) -> DeliveryError | None:
     except DeliveryError as error:
         return error
     return None
+
+
+def test_whatever_the_binding_raises_is_raised_where_it_is_waited_for() -> None:
+    class BrokenProducer:
+        def send_offsets_to_transaction(self, *_: object) -> None:
+            raise SystemError("the binding broke")
+
+    with pytest.raises(SystemError, match="the binding broke"):
+        librdkafka_transactions.send_offsets(BrokenProducer(), {("t", 0): 1}, None, Deadline(5))

@@ -1,7 +1,7 @@
 """Two workers of one group on the in-memory broker, their stages taken in any order, partitions moving between them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
 import msgspec
@@ -328,15 +328,59 @@ def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_aga
     member.pipeline._delivery._sink.settle = lambda: settled.append("settled")
     broker.append("events", 0, b"")
     broker.failures.append("commit")
-    for action in ("read", "score", "deliver"):
+    for action in ("read", "score", "deliver", "read"):
         member.act(action)
     assert settled == []
+    assert member.ownership.suspended
+    assert not member.pipeline.drain(timeout_seconds=0)
 
+    assert member.act("deliver")
+    assert settled == ["settled"]
+    assert member.pipeline.drain(timeout_seconds=0)
+    assert member.act("read")
     assert not member.act("deliver")
     assert settled == ["settled"]
+
+
+def test_a_breaker_that_closes_while_reading_waits_for_room_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
+    member = Member(broker, PARTITIONS[:1])
+    counts = {0: 3, 1: 12}
+    for partition, count in counts.items():
+        for _ in range(count):
+            broker.append("events", partition, b"")
     member.act("read")
-    assert not member.act("deliver")
-    assert settled == ["settled"]
+    answer = member.pipeline._answer
+
+    def gain_a_partition_and_fail(records: Sequence[Record], *, suspect: bool) -> list[Answer]:
+        member.source.assign(PARTITIONS[:2])
+        broker.refusals = 1  # the note where its records begin
+        member.act("read")
+        member.model_fails = True
+        return answer(records, suspect=suspect)
+
+    member.pipeline._answer = gain_a_partition_and_fail
+    member.act("score")
+    member.pipeline._answer = answer
+    assert member.ownership.suspended
+    changed = member.pipeline._changed
+    wait_for = changed.wait_for
+
+    def close_meanwhile(condition: Callable[[], bool], timeout_seconds: float) -> bool:
+        assert not condition()
+        member.model_fails = False
+        member.act("score")
+        return wait_for(condition, timeout_seconds)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(changed, "wait_for", close_meanwhile)
+        member.act("read")
+    while sum(member.act(action) for action in ("read", "score", "deliver")) or member.ownership.suspended:
+        pass
+
+    found = answered(broker)
+    for partition, count in counts.items():
+        assert sorted(found["dead", partition] + found["predictions", partition]) == list(range(count))
 
 
 @pytest.mark.parametrize(("partitions", "finished"), [(PARTITIONS, True), ([], False)])

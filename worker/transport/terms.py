@@ -6,7 +6,7 @@ The sizes bound the memory that records take, however large they are:
 fetched, and not polled yet      kafka-python: one `PARTITION_FETCH_BYTES` for each partition; librdkafka: `FETCH_BYTES`
                                  in its queue, and one answer of that size from each broker on the way
 polled, and not committed yet    ``SLICES_AHEAD`` slices of ``LIMELIGHT_SLICE_BYTES``, and the poll that went beyond it
-sent, and not confirmed yet      the answers to one slice
+sent, and not confirmed yet      the answers that one transaction takes: part of the line above, which counts them
 ===============================  =======================================================================================
 """
 

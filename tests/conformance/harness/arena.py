@@ -28,8 +28,9 @@ from deploy.local.kafka.topics import create_topics
 PARTITIONS = 4
 RATE = 400.0
 """Records a second: a tenth of what a worker can do, so that it catches up soon, and enough to be always at work."""
-UNDER_WAY_RECORDS = 12
-"""A fault strikes when so many records wait for their answer: more than one burst to a partition."""
+WAVE_RECORDS = 400
+"""To every partition at once, before a fault: it strikes when so many records in all wait for their answer, a small
+part of what came. A worker that is fast has answered a burst before the fault can strike."""
 PROGRESS_SECONDS = 60
 BACKLOGS = 4
 """So many times longer may a worker need that moves, but lags behind the feeder."""
@@ -201,7 +202,8 @@ class Arena:
 
         The caller sets the time after which an answer was given in spite of the fault, if it is later (see `Strike`).
         """
-        self.expect(lambda: len(self.ledger.pending()) >= UNDER_WAY_RECORDS, "records are under way", PROGRESS_SECONDS)
+        self.feeder.swell(WAVE_RECORDS)
+        self.expect(lambda: len(self.ledger.pending()) >= WAVE_RECORDS, "records are under way", PROGRESS_SECONDS)
         struck = Strike(time.monotonic(), 0, self.ledger.answered, self.ledger.pending())
         fault()
         # Not before: what was answered while the fault took its time was not answered in spite of it.

@@ -57,6 +57,7 @@ class Feeder:
         self._topic, self._shape, self._notes = topic, shape, notes
         self._partitions = partitions
         self.set_rate(rate)
+        self._wave = 0
         self._numbers = itertools.count()
         self._malformed = malformed_values() if malformed else None
         self._random = random.Random(7)
@@ -97,6 +98,10 @@ class Feeder:
     def set_rate(self, rate: float) -> None:
         """From now on so many records a second, all partitions together."""
         self._burst = round(rate * BURST_SECONDS / self._partitions)
+
+    def swell(self, records: int) -> None:
+        """So many more records for every partition with the next burst: a worker that is fast rests between two."""
+        self._wave = records
 
     def widen(self, partitions: int) -> None:
         """The topic has so many partitions now."""
@@ -142,8 +147,9 @@ class Feeder:
     def _feed(self) -> None:
         due = time.monotonic()
         while not self._stop.is_set():
+            wave, self._wave = self._wave, 0
             for partition in range(self._partitions):
-                for _ in range(self._burst):
+                for _ in range(self._burst + wave):
                     self._append(partition, self._next_record())
             with suppress(queue.Empty):
                 while True:

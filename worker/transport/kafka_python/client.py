@@ -36,6 +36,14 @@ REFUSALS: dict[type[KafkaError], Kind] = {
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
 
 
+CONNECTING = {
+    "socket_connection_setup_timeout_ms": REQUEST_SECONDS * 1000,
+    "socket_connection_setup_timeout_max_ms": REQUEST_SECONDS * 1000,
+}
+"""By default 10 s, and longer with every failure: so long a broker that accepts and says nothing, as one does that is
+starting, could keep a client waiting."""
+
+
 def connect(kind: type[Any], client: Mapping[str, Any], *, deadline: Deadline | None = None, **properties: Any) -> Any:
     """Builds a Kafka client.
 
@@ -56,7 +64,7 @@ def connect(kind: type[Any], client: Mapping[str, Any], *, deadline: Deadline | 
     opened: list[KafkaNetClient] = []
 
     def open_network(**configuration: Any) -> KafkaNetClient:
-        network = KafkaNetClient(**configuration)
+        network = KafkaNetClient(**CONNECTING, **configuration)
         fall_back_on_bootstrap_servers(network)
         opened.append(network)
         return network

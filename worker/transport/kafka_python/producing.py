@@ -42,6 +42,7 @@ class ProducingSink:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._batch_bytes = BATCH_BYTES
+        self._limits: dict[str, int] = {}
         self._producer: KafkaProducer | None = self._build_producer(None)
 
     def partitions(self, topic: str) -> int:
@@ -61,9 +62,11 @@ class ProducingSink:
             logging.getLogger(__name__).warning("%s: its size limit is not known: we may not describe it", topic)
             return DEFAULT_RECORD_LIMIT_BYTES
         limit = int(shown["value"])
-        if limit < self._batch_bytes:
-            # The limit holds for a batch too: the client would have to split each one that the broker refuses.
-            self._batch_bytes = limit
+        self._limits[topic] = limit
+        # The limit holds for a batch too: the client would have to split each one that the broker refuses.
+        batch_bytes = min(BATCH_BYTES, *self._limits.values())
+        if batch_bytes != self._batch_bytes:
+            self._batch_bytes = batch_bytes
             self._end()
         return limit
 

@@ -32,7 +32,8 @@ def tolerate_refused_coordinator(producer: KafkaProducer) -> None:
 
     def await_ready_or_false(node_id: int, timeout_ms: float) -> bool:
         try:
-            return bool(await_ready(node_id, timeout_ms=timeout_ms))
+            # A sender that was ended while it waited here would still send: an old initialisation fences its successor.
+            return bool(await_ready(node_id, timeout_ms=timeout_ms)) and not producer._sender._force_close
         except (KafkaError, OSError):
             return False
 

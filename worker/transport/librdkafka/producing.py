@@ -20,7 +20,7 @@ from worker.transport.terms import (
 )
 
 NO_LIMIT = {"queue.buffering.max.messages": 0, "queue.buffering.max.kbytes": 2**31 - 1}
-"""What waits to be sent is one slice, which is bounded already: a second bound could only refuse part of it."""
+"""What waits to be sent is one transaction, which is bounded already: a second bound could only refuse part of it."""
 
 
 class ProducingSink:
@@ -41,6 +41,7 @@ class ProducingSink:
         self._client = client
         self._deadline_seconds = deadline_seconds
         self._batch_bytes = BATCH_BYTES
+        self._limits: dict[str, int] = {}
         self._producer: Producer | None = None
         self._ready_producer()
 
@@ -55,9 +56,11 @@ class ProducingSink:
         except KafkaException as error:
             logging.getLogger(__name__).warning("%s: its size limit is not known: %s", topic, describe(error))
             return DEFAULT_RECORD_LIMIT_BYTES
-        if limit < self._batch_bytes:
-            # The limit holds for a batch too, and the library splits none: the broker would refuse it for ever.
-            self._batch_bytes = limit
+        self._limits[topic] = limit
+        # The limit holds for a batch too, and the library splits none: the broker would refuse it for ever.
+        batch_bytes = min(BATCH_BYTES, *self._limits.values())
+        if batch_bytes != self._batch_bytes:
+            self._batch_bytes = batch_bytes
             self._end()
         return limit
 

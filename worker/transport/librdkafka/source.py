@@ -46,8 +46,10 @@ FETCH_WAIT_MS = 100
 library's 500 ms every abort and every rebalance would cost half a second."""
 ASK_AGAIN_SECONDS = 0.02
 """Until committed offsets are asked for again that an open transaction held back, while the caller waits."""
-STEP_SECONDS = 0.05
-"""After so long a poll looks whether the group has given it partitions, which have to be placed."""
+STEP_SECONDS = 0.01
+"""After so long a poll looks whether the group has given it partitions, which have to be placed. The binding lets one
+thread at a time into a consumer, so whoever delivers waits as long for its membership: with 50 ms that halved the
+throughput."""
 FENCED = str(KafkaError(KafkaError.FENCED_INSTANCE_ID).str())
 """Stands in the text of the fatal error that a replaced static member gets; its code says only that it is fatal."""
 
@@ -94,8 +96,6 @@ class LibrdkafkaSource:
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._commits = GroupCommits(fenced=self._fenced, done=self._deferred.settle)
-        self._group: Any = None
-        """The membership as of the last poll or rebalance, None while it is another than the one that reads."""
         self._not_granted: list[Partition] = []
         """What was assigned while a commit was waited for. It is ours from the next poll on: between two, nothing may
         go and come back unseen."""
@@ -140,7 +140,6 @@ class LibrdkafkaSource:
             if messages and len(messages) < max_records:
                 messages += self._consumer.consume(max_records - len(messages), 0)
             self._require_membership()
-            self._note_group()
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:
             raise self._failure(error) from error
@@ -251,9 +250,10 @@ class LibrdkafkaSource:
         Raises:
             DeliveryError: the group has given up the member that read the records; it may be another by now.
         """
-        if self._group is None:
+        metadata = self._consumer.consumer_group_metadata()
+        if self._consumer.memberid() != self.membership.member_id:
             raise DeliveryError("the group gave this member up, and what it has read with it")
-        return self._group
+        return metadata
 
     def close(self) -> None:
         """Implements `worker.ports.Source`."""
@@ -280,18 +280,10 @@ class LibrdkafkaSource:
         self.close()
         self.membership.remove()
 
-    def _note_group(self) -> None:
-        """Keeps what transactions need of the membership. The binding lets one thread at a time into a consumer: who
-        delivers would wait for the end of a poll, half of `STEP_SECONDS` in the mean.
-        """
-        is_ours = self._consumer.memberid() == self.membership.member_id
-        self._group = self._consumer.consumer_group_metadata() if is_ours else None
-
     def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
         self._note_member_id()
         partitions = _homes(assigned)
         self._places.add(partitions)
-        self._note_group()
         self._grant(partitions)
 
     def _grant(self, partitions: Collection[Partition]) -> None:
@@ -315,7 +307,6 @@ class LibrdkafkaSource:
             self._lost(consumer, revoked)
             return
         partitions = _homes(revoked)
-        self._note_group()
         self._ownership.withdraw(partitions)
         if not self._closed and (last := self._deferred.departing(partitions)):
             # The library gives the partitions away when it has the answer.
@@ -333,7 +324,6 @@ class LibrdkafkaSource:
             # raises, it has heard from the group itself that it is fenced.
             self._consumer.unsubscribe()
         self._forget(partitions)
-        self._group = None
         self.membership.member_id = ""
 
     def _forget(self, partitions: Collection[Partition]) -> None:

@@ -110,12 +110,12 @@ def abort(producer: Producer, deadline: Deadline) -> None:
 
 def _within(deadline: Deadline, call: Callable[[], None]) -> None:
     """Runs `call` on a thread, which is left behind when it takes too long."""
-    raised: list[KafkaException] = []
+    raised: list[BaseException] = []
 
     def run() -> None:
         try:
             call()
-        except KafkaException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
