@@ -30,7 +30,7 @@ from worker.limits import Limits
 from worker.logs import configure
 from worker.metrics import Metrics
 from worker.models.serving import LoadedModel, Models, Plan
-from worker.models.shadow import Comparison, Shadow, Slice, compare_answers
+from worker.models.shadow import Comparison, Shadow, Slice, compare_answers, run_when_idle
 from worker.opening import bundle_loader, open_follower, open_plan, open_router
 from worker.ownership import Ownership
 from worker.pipeline import SLICES_AHEAD, Pipeline
@@ -50,8 +50,6 @@ FIRST_BACKOFF_SECONDS = 0.02
 MAX_DOUBLINGS = 6
 STATUS_SECONDS = 0.05
 """A status waits no longer for brokers that do not take it: it is sent on the thread that polls."""
-LOWEST_PRIORITY = 19
-"""See nice(2): a shadow gets what the main route leaves over."""
 LEAVE_SECONDS = 10.0
 """Time to close the clients after the drain, before the process leaves without them."""
 
@@ -102,7 +100,7 @@ def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
 
 def build_shadow_in_child(settings: Settings, plan: Plan) -> Callable[[Slice], Comparison]:
     """What answers on the side, and compares, in the child process of a shadow."""
-    os.nice(LOWEST_PRIORITY)
+    run_when_idle()
     configure(settings.log_format, settings.log_level)
     models = open_plan(plan, partial(build_model, settings, lambda _: nullcontext()), load=bundle_loader(settings))
     topic = settings.shadow_topic

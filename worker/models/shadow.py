@@ -11,6 +11,7 @@ All of it is best effort, and nothing of it can slow or stop the main route: no 
 shared with it, and a shadow that dies, hangs or cannot start costs one line in the log and a new try later.
 """
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ WAITING_SLICES = 4
 HANG_SECONDS = 60.0
 """For one slice, at the lowest priority."""
 RETRY_SECONDS = 10.0
+LOWEST_PRIORITY = 19
+"""See nice(2)."""
 IDLE_SECONDS = 0.2
 """How long the thread sleeps before it looks whether it should end."""
 
@@ -175,6 +178,19 @@ class Shadow:
         if self._child is not None:
             self._child.close()
         self._child = self._child_plan = None
+
+
+def run_when_idle() -> None:
+    """Leaves the processors to everybody else: this thread, and those that it starts, run when nobody wants to.
+
+    The lowest nice value is not enough: a thread that wakes up still waits for the slice of one that runs, and the
+    latency of the stream was up to four times as long.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except PermissionError:
+        # A sandbox that forbids it.
+        os.nice(LOWEST_PRIORITY)
 
 
 class _Judged(msgspec.Struct):

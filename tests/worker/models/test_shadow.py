@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from worker.models.shadow import (
     Shadow,
     Slice,
     compare_answers,
+    run_when_idle,
     total_variation,
 )
 from worker.ports import Record
@@ -185,6 +187,30 @@ def test_closing_does_not_wait_for_a_shadow_that_hangs(bench: Bench) -> None:
 
     assert bench.shadow._thread is not None
     assert not bench.shadow._thread.is_alive()
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_shadow_gets_what_others_leave_over(is_allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    niced: list[int] = []
+    monkeypatch.setattr(os, "nice", niced.append)
+    if not is_allowed:
+        monkeypatch.setattr(os, "sched_setscheduler", lambda *_: forbid())
+    found: list[int] = []
+
+    def look() -> None:
+        run_when_idle()
+        found.append(os.sched_getscheduler(0))
+
+    # The priority of a thread ends with it.
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+
+    assert (found, niced) == (([os.SCHED_IDLE], []) if is_allowed else ([os.sched_getscheduler(0)], [19]))
+
+
+def forbid() -> None:
+    raise PermissionError
 
 
 def prediction(label: str, **probabilities: float) -> bytes:
