@@ -216,12 +216,15 @@ class StreamWorker:
             self._set_reading(wanted=self._readiness.reading)
             pipeline.start()
             opened.callback(pipeline.close)
+            # Also after an error: a scoring that hangs, or a client that does not close, must not keep us.
+            opened.callback(stopping.expect_end)
             self._loop(pipeline, reporter, stopping, health.port)
             if not pipeline.drain(timeout_seconds=settings.drain_seconds):
                 log.warning("not drained in time: what is under way will be read again", limit=settings.drain_seconds)
+            is_complete = self._until is None or stopping.signal is None or pipeline.is_finished
             self._is_departure = settings.leave_on_stop or stopping.signal != signal.SIGTERM
         log.info("stopped")
-        return self._until is None or stopping.signal is None
+        return is_complete
 
     def _open_administration(self, stopping: Stopping) -> Orders | None:
         token = self._settings.admin_token

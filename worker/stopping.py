@@ -2,9 +2,9 @@
 
 ::
 
-    first signal ──> the caller finishes what is at hand ──┬── in time ──> it returns
+    first signal, or an error ──> the caller ends ─────────┬── in time ──> it returns
          │                                                 └── not in time ──> the process ends with status 1
-         └── second signal ──> the process ends at once, with 128 + the signal's number
+         └── another signal ──> the process ends at once, with 128 + the signal's number
 
 A handler runs in the middle of whatever the main thread is doing, and must not wait for a lock that is held right
 there: so it starts no thread, sets no event and writes no log. What has to be watched is watched by a thread that was
@@ -15,6 +15,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from types import FrameType
 
 import structlog
@@ -36,6 +37,10 @@ class Stopping:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
+    def expect_end(self) -> None:
+        """The process is about to end, asked or not: from now on it has as long as after a signal."""
+        self._news.put("ending")
+
     def close(self) -> None:
         """The process ends in time."""
         self._news.put("closed")
@@ -50,10 +55,11 @@ class Stopping:
 
     def _end_in_time(self) -> None:
         """The last resort against a client that does not return. What is not committed will be read again."""
-        if self._news.get() == "closed":
-            return
+        news = self._news.get()
+        end_seconds = time.monotonic() + self._limit_seconds
         try:
-            self._news.get(timeout=self._limit_seconds)
+            while news != "closed":
+                news = self._news.get(timeout=max(0, end_seconds - time.monotonic()))
         except queue.Empty:
             log.error("did not stop in time, leaving at once", limit=self._limit_seconds)
             os._exit(1)

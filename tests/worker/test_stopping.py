@@ -48,6 +48,14 @@ def test_who_does_not_return_in_time_is_ended_and_it_is_told() -> None:
     assert "did not stop in time" in ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("asked", ["", "os.kill(os.getpid(), signal.SIGTERM)\n"])
+def test_who_ends_unasked_has_no_longer(asked: str) -> None:
+    ended = run(f"stopping.expect_end()\n{asked}threading.Event().wait()", limit=0.05)
+
+    assert ended.returncode == 1
+    assert "did not stop in time" in ended.stdout + ended.stderr
+
+
 def test_who_was_not_asked_just_ends() -> None:
     ended = run("stopping.close()\nprint(stopping.signal)")
 
