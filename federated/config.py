@@ -16,7 +16,6 @@ from msgspec import Meta, Struct
 
 from federated.aggregation.attacks import AttackSettings
 from federated.aggregation.settings import AggregationSettings
-from federated.algorithms.schedules import ScheduleName
 from federated.algorithms.server_optimizers import OptimizerName
 from federated.data.availability import AvailabilitySettings
 from federated.data.partition import MAX_CLIENTS, PartitionSettings
@@ -32,6 +31,7 @@ MAX_SIZE = 4_096
 """Beyond these one array of the data, or one matrix of the model, takes gigabytes."""
 
 EngineName = Literal["xla", "tff", "ray"]
+ScheduleName = Literal["constant", "linear", "cosine", "exponential"]
 AlgorithmName = Literal["fedavg", "fedsgd", "fednova", "scaffold", "mimelite", "ditto"]
 OWNERS = {"proximal": ("fedavg", "ditto"), "client_momentum": ("mimelite",), "personal_pull": ("ditto",)}
 """Settings of the training that not every algorithm reads: elsewhere they would be ignored in silence."""

@@ -6,11 +6,11 @@ from functools import partial
 from worker.bundle import Bundle, load_bundle
 from worker.clock import SystemClock
 from worker.metrics import Metrics
+from worker.models.address import open_store
 from worker.models.cache import BundleCache, Load
 from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Models, Plan, Serving
-from worker.models.store import open_store
 from worker.routing import Answering, TopicRouter
 from worker.settings import Settings
 from worker.signature import TrustedKeys

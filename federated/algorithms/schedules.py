@@ -1,12 +1,8 @@
 """Learning rates over the rounds of a run."""
 
 import math
-from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from federated.config import TrainingConfig
-
-ScheduleName = Literal["constant", "linear", "cosine", "exponential"]
+from federated.config import ScheduleName, TrainingConfig
 
 FINAL_SHARE = 0.01
 """What an exponential schedule leaves of the first rate in the last round."""
@@ -34,13 +30,13 @@ def scale(name: ScheduleName, number: int, *, rounds: int, warmup: int = 0) -> f
     return 1.0
 
 
-def client_rate(training: "TrainingConfig", number: int) -> float:
+def client_rate(training: TrainingConfig, number: int) -> float:
     """The clients' learning rate in round `number`."""
     factor = scale(training.client_schedule, number, rounds=training.rounds, warmup=training.warmup_rounds)
     return training.client_learning_rate * factor
 
 
-def server_rate(training: "TrainingConfig", number: int) -> float:
+def server_rate(training: TrainingConfig, number: int) -> float:
     """The server's learning rate in round `number`."""
     factor = scale(training.server_schedule, number, rounds=training.rounds, warmup=training.warmup_rounds)
     return training.server_learning_rate * factor

@@ -19,9 +19,9 @@ from harness.swaps import GenerationWatch, Swapping, partitions_in_order
 
 from deploy.local.kafka.topics import create_topics
 from worker.models import deployment as deployments
+from worker.models.address import open_store
 from worker.models.deployment import SLOTS
 from worker.models.registry import Registry
-from worker.models.store import open_store
 
 pytestmark = [
     pytest.mark.conformance,

@@ -9,9 +9,9 @@ import msgspec
 from worker.bundle import Manifest
 from worker.errors import SettingsError
 from worker.models import deployment as deployments
+from worker.models.address import open_store
 from worker.models.deployment import SLOTS, Deployment
 from worker.models.registry import Registry, describe, list_names
-from worker.models.store import open_store
 from worker.settings import Settings
 
 SHORT_CHARACTERS = 12

@@ -1,9 +1,7 @@
-"""Where a registry lies: what it needs of a place that keeps files, and how a place is chosen by its address."""
+"""Where a registry lies: what it needs of a place that keeps files."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
 
 
 class Tagged(NamedTuple):
@@ -54,23 +52,3 @@ class Store(Protocol):
     def put_directory(self, path: str, files: Mapping[str, bytes]) -> None:
         """Writes files into a directory in their order; what is in it under other names stays."""
         ...
-
-
-def open_store(address: str) -> Store:
-    """
-    Args:
-        address: a directory, or a URL that fsspec understands, such as ``s3://bucket/models``.
-
-    Raises:
-        RegistryError: no package for such URLs is installed.
-    """
-    from worker.models.directory_store import DirectoryStore  # noqa: PLC0415 - only the chosen one
-
-    parts = urlsplit(address)
-    if "://" not in address:
-        return DirectoryStore(Path(address))
-    if parts.scheme == "file":
-        return DirectoryStore(Path(unquote(parts.path)))
-    from worker.models.object_store import ObjectStore  # noqa: PLC0415 - takes a fifth of a second
-
-    return ObjectStore(address)

@@ -13,12 +13,12 @@ from worker.app import build_model
 from worker.bundle import Bundle, write_bundle
 from worker.metrics import Metrics
 from worker.models import deployment as deployments
+from worker.models.address import open_store
 from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
 from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Plan
-from worker.models.store import open_store
 from worker.ports import Record
 from worker.settings import PREFIX, Settings
 

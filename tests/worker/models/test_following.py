@@ -16,11 +16,11 @@ from worker.bundle import write_bundle
 from worker.errors import RegistryError, RegistryUnreachableError
 from worker.messages import Prediction
 from worker.models import deployment as deployments
+from worker.models.address import open_store
 from worker.models.deployment import Deployment
 from worker.models.following import MAX_RETRY_SECONDS, Follower
 from worker.models.registry import Registry
 from worker.models.serving import Plan
-from worker.models.store import open_store
 from worker.ports import Record
 
 pytestmark = pytest.mark.fast

@@ -9,9 +9,10 @@ import pytest
 from worker.bundle import MANIFEST, load_bundle
 from worker.errors import BundleError, DeploymentConflictError, RegistryError, RegistryUnreachableError
 from worker.models import deployment as deployments
+from worker.models.address import open_store
 from worker.models.deployment import Deployment
 from worker.models.registry import Registry, list_names
-from worker.models.store import Store, open_store
+from worker.models.store import Store
 
 pytestmark = pytest.mark.fast
 
