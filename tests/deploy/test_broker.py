@@ -93,8 +93,8 @@ def test_a_misspelt_topic_is_not_made(broker: str, topic: str) -> None:
 
 def test_another_port_is_tried_when_somebody_was_faster(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server((LOOPBACK, 0)) as faster:
-        (free,) = choose_ports(1)
-        chosen = [[free, faster.getsockname()[1]], choose_ports(2)]
+        free = choose_ports(2)
+        chosen = [[free[0], faster.getsockname()[1], free[1]], choose_ports(3)]
         expected = chosen[1][0]
         monkeypatch.setattr(cluster_module, "choose_ports", lambda count: chosen.pop(0))
         with Cluster.start() as cluster:

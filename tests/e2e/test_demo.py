@@ -69,7 +69,7 @@ def test_the_summary_has_the_promised_keys(whole_run: WholeRun) -> None:
         "attention": {"planted_lift"},
     }
     assert summary["broker"]["name"] == "Apache Kafka"
-    assert (summary["train"]["engine"], summary["train"]["rounds"], summary["train"]["clients"]) == ("tff", 40, 50)
+    assert (summary["train"]["engine"], summary["train"]["rounds"], summary["train"]["clients"]) == ("xla", 40, 50)
     assert [set(worker) for worker in summary["workers"]] == [{"ready_seconds", "rss_bytes"}] * 2
 
 
