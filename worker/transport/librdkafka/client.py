@@ -1,6 +1,7 @@
 """Building librdkafka's clients, and reading its errors."""
 
 import logging
+import threading
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -12,7 +13,7 @@ from worker.transport.deadline import Deadline
 from worker.transport.diagnosis import Access, find_refusal
 from worker.transport.librdkafka.properties import ClientProperties, Role
 from worker.transport.rights import Kind, Rights
-from worker.transport.terms import BOOTSTRAP_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
+from worker.transport.terms import BOOTSTRAP_SECONDS, END_SECONDS, METADATA_SECONDS, RECONNECT_MAX_MS, REQUEST_SECONDS
 
 EXISTING_TOPIC = "__consumer_offsets"
 """Asked for to see whether a broker answers; whether it shows us this topic does not matter."""
@@ -175,3 +176,15 @@ def describe(error: KafkaException | KafkaError) -> str:
     """The error on one line."""
     cause = error if isinstance(error, KafkaError) else error.args[0]
     return " ".join(cause.str().split()).removesuffix(".")
+
+
+def close(consumer: Consumer, *, within_seconds: float = END_SECONDS) -> None:
+    """Closes `consumer`, and waits for that no longer: the library's call has no limit, and no signal ends it.
+
+    It waits for answers of a coordinator that is away, and has been seen to wait with nothing to wait for.
+    """
+    closing = threading.Thread(target=consumer.close, name="close", daemon=True)
+    closing.start()
+    closing.join(within_seconds)
+    if closing.is_alive():
+        log.warning("a consumer did not close within %g s, and is left behind", within_seconds)

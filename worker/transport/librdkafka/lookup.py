@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from worker.ports import Committed, Partition
 from worker.transport.deadline import Deadline
-from worker.transport.librdkafka.client import code_of, connect, find_partitions, principal
+from worker.transport.librdkafka.client import close, code_of, connect, find_partitions, principal
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.rights import Rights
 from worker.transport.terms import METADATA_SECONDS, RETRY_BACKOFF_MS, require_topic
@@ -112,7 +112,7 @@ class OffsetLookup:
 
     def close(self) -> None:
         """Ends the connection."""
-        self._consumer.close()
+        close(self._consumer)
 
 
 def _note(answer: TopicPartition) -> str:

@@ -1,6 +1,5 @@
 """Records through librdkafka, as a static member of a group with cooperative-sticky assignment."""
 
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -24,7 +23,7 @@ from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.librdkafka import lookup
-from worker.transport.librdkafka.client import connect, describe, log, principal, raise_denial, transport_error
+from worker.transport.librdkafka.client import close, connect, describe, log, principal, raise_denial, transport_error
 from worker.transport.librdkafka.commits import GroupCommits
 from worker.transport.librdkafka.places import Places
 from worker.transport.librdkafka.properties import ClientProperties
@@ -260,11 +259,7 @@ class LibrdkafkaSource:
         if not self._closed:
             self._part()
             self._closed = True
-            if self._commits.unanswered:
-                # The library's close would wait for the answer, for as long as the coordinator is away.
-                threading.Thread(target=self._consumer.close, name="close", daemon=True).start()
-            else:
-                self._consumer.close()
+            close(self._consumer)
             self._lookup.close()
 
     def _part(self) -> None:
