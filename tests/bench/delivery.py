@@ -96,12 +96,12 @@ class Bench:
             "LIMELIGHT_BOOTSTRAP_SERVERS": self._servers,
             "LIMELIGHT_BUNDLE": str(self._bundle),
             "LIMELIGHT_INPUT_TOPIC": INPUT,
-            "LIMELIGHT_DEAD_LETTER_TOPIC": DEAD_LETTERS,
             "LIMELIGHT_TRANSPORT": client,
             "LIMELIGHT_DELIVERY": delivery,
             "LIMELIGHT_LOG_LEVEL": "warning",
         }
         command = [sys.executable, "-m", "worker", "run", "--from", "beginning", "--output-topic", output]
+        command += ["--dead-letter-topic", DEAD_LETTERS]
         subprocess.run(command, env=environment, check=True)
         stamps = self._read_timestamps(output)
         assert len(stamps) == self._records, f"{len(stamps)} of {self._records} answered"
