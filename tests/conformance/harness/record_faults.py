@@ -68,7 +68,9 @@ def slow_model(arena: Arena) -> float:
 
     def strike_once(_: int) -> Strike:
         members = arena.facts.member_ids(arena.group)
-        struck, _ = _inject(arena, f"the box {SLOW}", [0], expected="prediction")
+        struck, [slow] = _inject(arena, f"the box {SLOW}", [0], expected="prediction")
+        # The wave before it is answered in no time: only its own answer tells that the slow batch is over.
+        arena.expect(lambda: arena.ledger.answer_to(slow) is not None, "the slow record is answered", PROGRESS_SECONDS)
         arena.await_progress()
         assert arena.facts.member_ids(arena.group) == members, "the group should not have noticed"
         return struck
