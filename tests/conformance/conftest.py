@@ -25,7 +25,6 @@ from harness.report import Report
 
 if TYPE_CHECKING:
     from harness.arena import Arena
-    from harness.ledger import Verdict
     from harness.subject import Subject
 
     from deploy.local.kafka.cluster import Cluster
@@ -140,13 +139,12 @@ def note_figure(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 @pytest.fixture
-def conclude(request: pytest.FixtureRequest) -> Callable[[Arena], Verdict]:
-    """Ends a case: what was promised must have been kept."""
+def broken_promises(request: pytest.FixtureRequest) -> Callable[[Arena], dict[str, str]]:
+    """Ends a case and judges it: what was promised and not kept."""
 
-    def end(arena: Arena) -> Verdict:
+    def judge(arena: Arena) -> dict[str, str]:
         verdict = arena.finish()
         request.config.stash[REPORT].add_verdict(request.node.name, verdict)
-        assert not verdict.kinds(duplicates_allowed=arena.setup.delivery != ONCE), verdict.describe()
-        return verdict
+        return verdict.findings(duplicates_allowed=arena.setup.delivery != ONCE)
 
-    return end
+    return judge

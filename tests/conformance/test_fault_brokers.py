@@ -14,7 +14,10 @@ BROKER_BAR_SECONDS = 12
 
 @pytest.mark.fault("broker")
 def test_brokers_are_killed_and_come_back(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
@@ -22,7 +25,7 @@ def test_brokers_are_killed_and_come_back(
 
     waits = kill_broker_and_restart(arena, times=times)
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
     readers, feeders = zip(*waits, strict=True)
     note_waits("a broker's SIGKILL, back in 1-3 s", list(readers), bar_seconds=BROKER_BAR_SECONDS)
     note_waits("the same, of a plain producer", list(feeders), bar_seconds=BROKER_BAR_SECONDS)
@@ -30,7 +33,10 @@ def test_brokers_are_killed_and_come_back(
 
 @pytest.mark.fault("refusal")
 def test_brokers_refuse_writes_for_a_while(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     worker = arena.start_worker("a")
@@ -39,5 +45,5 @@ def test_brokers_refuse_writes_for_a_while(
     seconds = refuse_writes(arena)
 
     assert worker.status is None, f"it should have waited, not ended\n{worker.log()}"
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("writes accepted again, until answered", [seconds], bar_seconds=BROKER_BAR_SECONDS)

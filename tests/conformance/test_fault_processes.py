@@ -26,33 +26,39 @@ TAKEOVER_BAR_SECONDS = TRANSACTION_TIMEOUT_SECONDS + 10
 
 @pytest.mark.fault("sigkill")
 def test_a_worker_is_killed_and_restarted(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
 
     waits = kill_and_restart(arena, "a", times=strikes(short=3, whole=3, asked_for=share("KILLS", setup, KILLED)))
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("SIGKILL, back within a second", waits, bar_seconds=RESTART_BAR_SECONDS)
 
 
 @pytest.mark.fault("sigterm")
 def test_a_worker_drains_and_is_restarted(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"))
 
     waits = terminate_and_restart(arena, "a", times=strikes(short=2, whole=3))
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("SIGTERM, back at once", waits, bar_seconds=RESTART_BAR_SECONDS)
 
 
 @pytest.mark.fault("sigstop")
 def test_a_suspended_worker_that_was_replaced_ends_by_itself(
-    setup: Setup, open_arena: Callable[..., Arena], conclude: Callable[[Arena], object]
+    setup: Setup, open_arena: Callable[..., Arena], broken_promises: Callable[[Arena], dict[str, str]]
 ) -> None:
     arena = open_arena(setup, settings={"SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)})
     arena.await_ready(arena.start_worker("a"))
@@ -63,12 +69,15 @@ def test_a_suspended_worker_that_was_replaced_ends_by_itself(
     assert suspended.status != 0, suspended.log()
     arena.await_progress()
     assert arena.workers["a"].status is None, f"it drove its successor out\n{arena.workers['a'].log()}"
-    conclude(arena)
+    assert broken_promises(arena) == {}
 
 
 @pytest.mark.fault("expelled")
 def test_a_suspended_worker_whose_partitions_were_taken_does_no_harm(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"), arena.start_worker("b"))
@@ -86,18 +95,21 @@ def test_a_suspended_worker_whose_partitions_were_taken_does_no_harm(
     if revived.status is not None:
         arena.retire(revived)
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("SIGSTOP until others took over", [wait], bar_seconds=TAKEOVER_BAR_SECONDS)
 
 
 @pytest.mark.fault("takeover")
 def test_a_killed_worker_that_stays_away_is_replaced_by_the_others(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a"), arena.start_worker("b"))
 
     wait = kill_for_good(arena, "b", seconds=3 * TAKEOVER_BAR_SECONDS)
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("SIGKILL, not restarted", [wait], bar_seconds=TAKEOVER_BAR_SECONDS)

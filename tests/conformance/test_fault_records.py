@@ -22,7 +22,10 @@ MAX_POLL_MS = 7000
 @ONLY_OWN
 @pytest.mark.fault("poison")
 def test_poison_takes_no_neighbour_along(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     worker = arena.start_worker("a")
@@ -31,14 +34,17 @@ def test_poison_takes_no_neighbour_along(
     waits = poison(arena)
 
     assert worker.status is None, worker.log()
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("poison in every partition", waits, bar_seconds=POISON_BAR_SECONDS)
 
 
 @ONLY_OWN
 @pytest.mark.fault("killer")
 def test_a_record_that_kills_is_found_out(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
     arena.await_ready(arena.start_worker("a", **sabotage_variables()))
@@ -46,14 +52,17 @@ def test_a_record_that_kills_is_found_out(
     deaths, wait = kill_by_record(arena, "a")
 
     assert deaths >= 1, "it never killed the process"
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits(f"a record that killed {deaths} times", [wait], bar_seconds=KILLER_BAR_SECONDS)
 
 
 @ONLY_OWN
 @pytest.mark.fault("slow")
 def test_a_slow_model_does_not_cost_the_membership(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     limits = {"SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS), "PROPERTIES": f"max.poll.interval.ms={MAX_POLL_MS}"}
     arena = open_arena(setup, settings=limits)
@@ -65,5 +74,5 @@ def test_a_slow_model_does_not_cost_the_membership(
     # Not the whole of SLOW_SECONDS: answers from before the slow batch still arrive while it takes its time.
     assert wait > SESSION_SECONDS, "the model was not slow"
     assert worker.status is None, worker.log()
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits(f"a batch of {SLOW_SECONDS:.0f} s", [wait], bar_seconds=SLOW_SECONDS + RECOVERY_SECONDS)

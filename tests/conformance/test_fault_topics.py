@@ -16,7 +16,10 @@ GROWTH_BAR_SECONDS = 10
 
 @pytest.mark.fault("partition")
 def test_partitions_that_are_added_are_answered_from_their_first_record(
-    setup: Setup, open_arena: Callable[..., Arena], note_waits: Callable[..., None], conclude: Callable[[Arena], object]
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     # Both clients look for new partitions every five minutes by default.
     name = "metadata.max.age.ms" if setup.client == PYTHON else "topic.metadata.refresh.interval.ms"
@@ -25,13 +28,13 @@ def test_partitions_that_are_added_are_answered_from_their_first_record(
 
     seconds = add_partitions(arena, PARTITIONS + 2)
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
     note_waits("partitions added, until answered", [seconds], bar_seconds=GROWTH_BAR_SECONDS)
 
 
 @pytest.mark.fault("expired")
 def test_a_gap_stops_the_worker_unless_it_may_be_skipped(
-    setup: Setup, open_arena: Callable[..., Arena], conclude: Callable[[Arena], object]
+    setup: Setup, open_arena: Callable[..., Arena], broken_promises: Callable[[Arena], dict[str, str]]
 ) -> None:
     arena = open_arena(setup)
     worker = arena.start_worker("a")
@@ -46,4 +49,4 @@ def test_a_gap_stops_the_worker_unless_it_may_be_skipped(
         assert "LIMELIGHT_OFFSET_GAP=skip" in stopped.log()
     arena.start_worker("a", settings={"OFFSET_GAP": "skip"})
     arena.await_progress()
-    conclude(arena)
+    assert broken_promises(arena) == {}

@@ -15,10 +15,12 @@ pytestmark = pytest.mark.conformance
 SCRIPT = Path(__file__).parent / "foreign_worker" / "exactly_once.py"
 
 
-def test_a_foreign_worker_passes(open_arena: Callable[..., Arena], conclude: Callable[[Arena], object]) -> None:
+def test_a_foreign_worker_passes(
+    open_arena: Callable[..., Arena], broken_promises: Callable[[Arena], dict[str, str]]
+) -> None:
     arena = open_arena(Setup(1, ONCE, RD), subject=Subject((sys.executable, str(SCRIPT))))
     arena.await_ready(arena.start_worker("a"))
 
     kill_and_restart(arena, "a", times=1)
 
-    conclude(arena)
+    assert broken_promises(arena) == {}

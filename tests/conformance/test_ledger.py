@@ -30,7 +30,7 @@ def judged(records: list[Sent], answers: list[Answer]) -> dict[str, list]:
     ledger.note_sent(records)
     ledger.note_answers(answers)
     verdict = ledger.judge()
-    return {kind: getattr(verdict, kind) for kind in verdict.kinds()}
+    return {kind: getattr(verdict, kind) for kind in verdict.findings()}
 
 
 def test_nothing_is_wrong_when_each_record_has_its_answer() -> None:
@@ -95,8 +95,8 @@ def test_duplicates_may_be_allowed() -> None:
     ledger.note_sent([sent(0, 0)])
     ledger.note_answers([answer(0, 0), answer(0, 0)])
 
-    assert ledger.judge().kinds(duplicates_allowed=True) == set()
-    assert "1 duplicated, first Source(partition=0, offset=0)" in ledger.judge().describe()
+    assert ledger.judge().findings(duplicates_allowed=True) == {}
+    assert ledger.judge().findings() == {"duplicated": "1, first Source(partition=0, offset=0)"}
 
 
 def test_the_longest_wait_is_per_partition_and_counts_what_still_waits() -> None:
@@ -129,7 +129,7 @@ def test_an_answer_may_overtake_the_confirmation_of_its_record(identity: object)
     assert ledger.pending() == []
     assert ledger.reached(0) == 5.0
     assert ledger.reached(1) == 0.0
-    assert ledger.judge().kinds() == set()
+    assert ledger.judge().findings() == {}
 
 
 def test_deleted_records_are_excused_but_not_the_answered_ones() -> None:

@@ -79,13 +79,13 @@ def test_swaps_under_load(
     stage: Stage,
     note_waits: Callable[..., None],
     note_figure: Callable[..., None],
-    conclude: Callable[[Arena], object],
+    broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     swapping = Swapping(stage.arena, stage.watch, stage.registry, stage.worker)
 
     outcome = swapping.run(stage.versions, swaps=strikes(short=10, whole=100), rollbacks=ROLLBACKS)
 
-    conclude(stage.arena)
+    assert broken_promises(stage.arena) == {}
     swapping.check_names()
     assert partitions_in_order(stage.watch.models)
     note_waits(
@@ -98,7 +98,7 @@ def test_swaps_under_load(
     assert outcome.growth_mib <= GROWTH_BAR_MIB
 
 
-def test_a_canary_and_a_shadow_under_load(stage: Stage, conclude: Callable[[Arena], object]) -> None:
+def test_a_canary_and_a_shadow_under_load(stage: Stage, broken_promises: Callable[[Arena], dict[str, str]]) -> None:
     arena, (current, canary, shadow) = stage.arena, stage.versions[:3]
     topic = stage.shadow_topic
     stage.registry.change(lambda before: deployments.start_shadow(before, NAME, shadow))
@@ -107,7 +107,7 @@ def test_a_canary_and_a_shadow_under_load(stage: Stage, conclude: Callable[[Aren
         lambda: sum(arena.facts.ends(topic).values()) >= SHADOWED_RECORDS, "the shadow answers", SHADOW_SECONDS
     )
 
-    conclude(arena)
+    assert broken_promises(arena) == {}
 
     assert {version for generation, version in stage.watch.models.values() if generation == 1} <= {current}
     assert {version for generation, version in stage.watch.models.values() if generation == 3} == {current, canary}
@@ -120,7 +120,7 @@ def test_a_canary_and_a_shadow_under_load(stage: Stage, conclude: Callable[[Aren
 
 @pytest.mark.parametrize("stage", [RD], indirect=True)
 def test_a_registry_that_goes_away_under_load(
-    stage: Stage, conclude: Callable[[Arena], object], tmp_path: Path
+    stage: Stage, broken_promises: Callable[[Arena], dict[str, str]], tmp_path: Path
 ) -> None:
     arena, worker = stage.arena, stage.worker
     assert worker.ask("/readyz")[0] == 200
@@ -133,7 +133,7 @@ def test_a_registry_that_goes_away_under_load(
 
     (tmp_path / "elsewhere").rename(tmp_path / "registry")
     arena.expect(lambda: worker.ask("/readyz")[0] == 200, "readiness tells", TELLING_SECONDS)
-    conclude(arena)
+    assert broken_promises(arena) == {}
     told = [line for line in worker.log(lines=10_000).splitlines() if "not what the registry asks for" in line]
     assert len(told) == 1
     assert "cannot be used: No such file or directory" in told[0]

@@ -17,7 +17,7 @@ ORDERS = Shape(
 
 
 def test_an_existing_topic_needs_no_new_producer(
-    open_arena: Callable[..., Arena], conclude: Callable[[Arena], object]
+    open_arena: Callable[..., Arena], broken_promises: Callable[[Arena], dict[str, str]]
 ) -> None:
     subject = Subject.from_environment({})._replace(shape=ORDERS)
     arena = open_arena(Setup(1, ONCE, RD), subject=subject, settings={"FIELDS": "text=review"})
@@ -25,4 +25,4 @@ def test_an_existing_topic_needs_no_new_producer(
 
     kill_and_restart(arena, "a", times=1)
 
-    conclude(arena)
+    assert broken_promises(arena) == {}

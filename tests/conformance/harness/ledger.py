@@ -18,6 +18,7 @@ stray           an answer to a record that was never sent, or that names none
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
@@ -77,34 +78,29 @@ class Verdict(NamedTuple):
     misjudged: list[Source]
     stray: list[Hashable | None]
 
-    def kinds(self, *, duplicates_allowed: bool = False) -> set[str]:
-        """Names of what was found."""
+    def findings(self, *, duplicates_allowed: bool = False) -> dict[str, str]:
+        """What was promised and not kept: name -> how many, and the first. Empty if all is well."""
         ignored = {"sent", "answered", *({"duplicated"} if duplicates_allowed else ())}
-        return {name for name, found in self._asdict().items() if name not in ignored and found}
-
-    def describe(self) -> str:
-        """One line."""
-        parts = [
-            f"{len(found)} {name}, first {found[0]}"
+        return {
+            name: f"{len(found)}, first {found[0]}"
             for name, found in self._asdict().items()
-            if isinstance(found, list) and found
-        ]
-        return f"{self.sent} sent, {self.answered} answered: {'; '.join(parts) or 'nothing wrong'}"
+            if name not in ignored and found
+        }
 
 
-class Notebook:
+class Notebook(ABC):
     """Takes notes from several threads. Who waits on it is woken by every note."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
 
+    @abstractmethod
     def note_sent(self, records: Iterable[Sent]) -> None:
         """The broker has confirmed `records`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note_answers(self, answers: Iterable[Answer]) -> None:
         """The reader got `answers`, in the order of their partition."""
-        raise NotImplementedError
 
     def wait_for(self, condition: Callable[[], bool], *, seconds: float) -> bool:
         """Waits until `condition` holds; it is tried after every note, and now and then."""
