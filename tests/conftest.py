@@ -5,7 +5,7 @@ import signal
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,9 @@ from hypothesis import HealthCheck, settings
 
 # Every process that a test starts inherits this variable, whatever becomes of its parent.
 MARK = "TEST_SESSION_OF_LIMELIGHT"
+PATIENCE_SECONDS = 60
+"""Only what never happens takes so long."""
+LOOK_SECONDS = 0.01
 GRACE_SECONDS = 3
 """For what is ending already when the last test is done."""
 # kafka-python leaves the socket of a refused connection to the garbage collector: never connected, so without a peer.
@@ -21,6 +24,27 @@ UNCONNECTED_SOCKET = r"unclosed <socket\.socket fd=\d+, family=2, type=1, proto=
 # Speed is judged by benches: on a busy machine a time limit would fail a test that is right.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., None]:
+    """Waits until a condition holds; fails the test, with an account of what is known, if it never does.
+
+    The one place where a test polls: what it waits for here, a file, a port or another process, tells nobody.
+    """
+
+    def wait(
+        condition: Callable[[], object],
+        *,
+        seconds: float = PATIENCE_SECONDS,
+        account: Callable[[], str] = lambda: "waited in vain",
+    ) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, account()
+            time.sleep(LOOK_SECONDS)
+
+    return wait
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +83,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session if a process that a test started is still there, and ends it."""
     deadline = time.monotonic() + GRACE_SECONDS
     while (survivors := _survivors()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(LOOK_SECONDS)
     for pid, command in survivors.items():
         print(f"\nerror: a test left a process behind: {pid} {command}")
         os.kill(pid, signal.SIGKILL)

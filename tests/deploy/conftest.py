@@ -2,7 +2,6 @@
 
 import ipaddress
 import struct
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,25 +11,10 @@ import pytest
 from deploy.local.kafka import docker
 from deploy.local.kafka.errors import SourceError
 
-DEADLINE_SECONDS = 60
-"""Only what never happens takes so long."""
 PULL_SECONDS = 120
 """Pulled layers are kept, so a slow connection gets there in a few sessions."""
 LISTEN = "0A"
 """The state of a socket in ``/proc/net/tcp``."""
-
-
-@pytest.fixture
-def wait_for() -> Callable[[Callable[[], bool]], None]:
-    """Waits until a condition holds; fails the test if it never does."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.01)
-
-    return wait
 
 
 @pytest.fixture

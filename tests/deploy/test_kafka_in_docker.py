@@ -43,10 +43,10 @@ def test_it_serves_this_machine_only_and_is_gone_at_the_end(
 
 def test_sigkill_leaves_no_container(image: DockerDistribution, tmp_path: Path, wait_for: WaitFor) -> None:
     program = (
-        "import time; from pathlib import Path\n"
+        "import signal; from pathlib import Path\n"
         "from deploy.local.kafka.cluster import Cluster; from deploy.local.kafka.docker import find_image\n"
         f"with Cluster.start(distribution=find_image(), data_dir=Path({str(tmp_path)!r})):\n"
-        "    print('up', flush=True); time.sleep(600)"
+        "    print('up', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

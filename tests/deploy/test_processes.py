@@ -18,7 +18,7 @@ pytestmark = pytest.mark.fast
 WaitFor = Callable[[Callable[[], bool]], None]
 IsAlive = Callable[[int], bool]
 DEADLINE_SECONDS = 15
-SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
+SLEEP = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
 
 
 def test_stop_ends_it_with_sigterm(tmp_path: Path, wait_for: WaitFor) -> None:
@@ -81,9 +81,9 @@ def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path, wait_for:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a parent-death signal")
 def test_sigkill_to_us_ends_the_child(tmp_path: Path, wait_for: WaitFor, is_alive: IsAlive) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from deploy.local.processes import ChildProcess\n"
+        "import signal, sys; from pathlib import Path; from deploy.local.processes import ChildProcess\n"
         f"child = ChildProcess({SLEEP!r}, name='sleeper', output=Path('out'))\n"
-        "print(child.pid, flush=True); time.sleep(600)"
+        "print(child.pid, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as parent:
         assert parent.stdout is not None

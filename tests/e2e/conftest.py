@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +24,9 @@ LISTEN = "0A"
 class Demo:
     """A running demo."""
 
-    def __init__(self, directory: Path, *options: str | Path) -> None:
+    def __init__(self, directory: Path, wait_for: Callable[..., None], *options: str | Path) -> None:
         """Starts it; all that it makes goes below `directory`."""
+        self._wait_for = wait_for
         directory.mkdir()
         self.temporary = directory / "temporary"
         self.temporary.mkdir()
@@ -57,11 +57,14 @@ class Demo:
 
     def wait_until(self, condition: Callable[[], bool], *, seconds: float = START_SECONDS) -> None:
         """Waits; fails the test if the demo ends first, or if it takes too long."""
-        deadline = time.monotonic() + seconds
-        while not condition():
+
+        def has_come() -> bool:
+            if condition():
+                return True
             assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.output}{self.errors}"
-            assert time.monotonic() < deadline, f"waited in vain: {self.output}{self.errors}"
-            time.sleep(0.02)
+            return False
+
+        self._wait_for(has_come, seconds=seconds, account=lambda: f"waited in vain: {self.output}{self.errors}")
 
     def wait(self, *, seconds: float) -> int:
         """Its exit status."""
@@ -98,10 +101,11 @@ class Demo:
 
     def wait_until_gone(self, ports: set[int]) -> None:
         """Waits until all processes and `ports` are gone: the kernel ends the children of a killed process in turn."""
-        deadline = time.monotonic() + END_SECONDS
-        while self.processes() or not ports.isdisjoint(port for port, _ in _listeners()):
-            assert time.monotonic() < deadline, f"still there: {self.processes()}"
-            time.sleep(0.02)
+        self._wait_for(
+            lambda: not self.processes() and ports.isdisjoint(port for port, _ in _listeners()),
+            seconds=END_SECONDS,
+            account=lambda: f"still there: {self.processes()}",
+        )
 
     def end(self) -> None:
         """Ends what a failed test left."""
@@ -122,12 +126,12 @@ class StartDemo(Protocol):
 
 
 @pytest.fixture
-def start_demo(broker: str, tmp_path: Path) -> Iterator[StartDemo]:
+def start_demo(broker: str, tmp_path: Path, wait_for: Callable[..., None]) -> Iterator[StartDemo]:
     """Asking for `broker` skips the test where no Kafka can be had."""
     started: list[Demo] = []
 
     def start(*options: str | Path) -> Demo:
-        started.append(Demo(tmp_path / f"demo-{len(started)}", *options))
+        started.append(Demo(tmp_path / f"demo-{len(started)}", wait_for, *options))
         return started[-1]
 
     yield start
@@ -138,11 +142,11 @@ def start_demo(broker: str, tmp_path: Path) -> Iterator[StartDemo]:
 class WholeRun:
     """What ``make demo ARGS="--once"`` left. Nothing of it is cut short: its model is the one that was promised."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, wait_for: Callable[..., None]) -> None:
         self.summary = directory / "summary.json"
         self.picture = directory / "view.svg"
         self.bundle = directory / "bundle"
-        self.demo = Demo(directory / "demo", "--once", "--json", self.summary, "--svg", self.picture)
+        self.demo = Demo(directory / "demo", wait_for, "--once", "--json", self.summary, "--svg", self.picture)
 
     def finish(self) -> int:
         """Takes a copy of the bundle as soon as it is there, for the other tests; returns the exit status."""
@@ -156,9 +160,11 @@ class WholeRun:
 
 
 @pytest.fixture(scope="session")
-def whole_run(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeRun]:
+def whole_run(
+    broker: str, tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., None]
+) -> Iterator[WholeRun]:
     """Training, export and stream, once for all tests."""
-    run = WholeRun(tmp_path_factory.mktemp("whole"))
+    run = WholeRun(tmp_path_factory.mktemp("whole"), wait_for)
     try:
         status = run.finish()
         assert status == 0, f"{run.demo.output}{run.demo.errors}"

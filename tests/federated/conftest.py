@@ -19,6 +19,8 @@ from federated.data.spill import write_store
 from federated.data.store import ClientStore
 
 SMALL = ["data.records=600", "data.clients=6", "data.max_tokens=32", "model.embedding_size=8", "model.hidden_size=8"]
+TRAINING_SECONDS = 240
+"""For a small training on a busy machine."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,3 +68,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory, train_command: Callable[..
         stdout=run.stdout,
         stderr=run.stderr,
     )
+
+
+@pytest.fixture(scope="session")
+def kill_after(wait_for):
+    """Starts a training and ends it with SIGKILL when so many rounds are recorded."""
+
+    def kill(rounds, command, records):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as trainer:
+            try:
+                wait_for(
+                    lambda: trainer.poll() is not None or _lines(records) >= rounds,
+                    seconds=TRAINING_SECONDS,
+                )
+                assert trainer.poll() is None, trainer.stderr.read()
+            finally:
+                trainer.kill()
+
+    return kill
+
+
+def _lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -51,13 +50,6 @@ def is_gone(pid: int) -> bool:
         return state == "Z" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1
     except FileNotFoundError:
         return True
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def can_connect(port: int) -> bool:
@@ -138,7 +130,7 @@ def test_a_server_that_is_killed_is_reported_as_a_shell_would():
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_an_owner_that_is_killed(number):
+def test_nothing_outlives_an_owner_that_is_killed(number, wait_for):
     script = (
         "import signal, sys\n"
         "from federated.process import own_server\n"
@@ -151,7 +143,7 @@ def test_nothing_outlives_an_owner_that_is_killed(number):
         pid, port, _ = ask(target, b"hello")
         owner.send_signal(number)
         owner.wait(DEADLINE_SECONDS)
-    wait_until(lambda: is_gone(int(jail)) and is_gone(pid))
+    wait_for(lambda: is_gone(int(jail)) and is_gone(pid))
     assert not can_connect(port)
     with pytest.raises(ConnectionRefusedError):
         ask(target, b"hello")

@@ -4,7 +4,6 @@ import json
 import stat
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import msgspec
@@ -41,7 +40,7 @@ def run(train_command):
 
 
 @pytest.fixture(scope="module")
-def repeated(tmp_path_factory, run, train_command, given_key):
+def repeated(tmp_path_factory, run, train_command, given_key, kill_after):
     """Two runs with the same noise key: one that was left alone, and one that was killed and resumed."""
     directory = tmp_path_factory.mktemp("private")
     outs = [directory / "one", directory / "two"]
@@ -49,23 +48,17 @@ def repeated(tmp_path_factory, run, train_command, given_key):
     whole = run("--noise-key", given_key, "--out", outs[0])
     assert whole.returncode == 0, whole.stderr
     words = ["--preset", "demo", *PRIVATE, *SMALL, "--noise-key", given_key, "--out", outs[1]]
-    charged = kill_in_a_round(train_command(*words), logs[1])
+    charged = kill_in_a_round(kill_after, train_command(*words), logs[1])
     command = [sys.executable, "-m", "federated", "resume", str(logs[1])]
     resumed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DEADLINE_SECONDS)
     assert resumed.returncode == 0, resumed.stderr
     return SimpleNamespace(outs=outs, logs=logs, printed=whole.stderr + resumed.stderr, charged=charged)
 
 
-def kill_in_a_round(command, logs) -> int:
+def kill_in_a_round(kill_after, command, logs) -> int:
     """Ends a training with SIGKILL when it has some rounds behind it; returns how many were charged."""
     records = logs / "rounds.jsonl"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as trainer:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not records.exists() or records.read_bytes().count(b"\n") < 3:
-            assert trainer.poll() is None, trainer.stderr.read()
-            assert time.monotonic() < deadline, "no rounds"
-            time.sleep(0.001)
-        trainer.kill()
+    kill_after(3, command, records)
     charged = read_ledger(logs)["charged_rounds"]
     assert records.read_bytes().count(b"\n") <= charged < ROUNDS, "it was not killed in the middle"
     return charged

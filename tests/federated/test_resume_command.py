@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -74,18 +73,12 @@ def test_the_models_to_compare_with_differ(whole):
 
 # The first saves as rarely as usual; the second after every round, and its clients keep states of their own.
 @pytest.mark.parametrize("case", [("fedavg", 2, None), ("scaffold", 9, 0)], ids=ALGORITHMS)
-def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(tmp_path, whole, small, case):
+def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(tmp_path, whole, small, case, kill_after):
     algorithm, killed_after, checkpoint_seconds = case
     model, logs = tmp_path / "model", tmp_path / "model-logs"
     records = logs / "rounds.jsonl"
     command = program(*small(algorithm), "--out", model, checkpoint_seconds=checkpoint_seconds)
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as trainer:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not records.exists() or records.read_bytes().count(b"\n") < killed_after:
-            assert trainer.poll() is None, trainer.stderr.read()
-            assert time.monotonic() < deadline, "no rounds"
-            time.sleep(0.001)
-        trainer.kill()
+    kill_after(killed_after, command, records)
     done = msgspec.json.Decoder(RoundRecord).decode_lines(records.read_bytes().rpartition(b"\n")[0])
     assert killed_after <= done[-1].round < ROUNDS, "it was not killed in the middle"
     assert not model.exists()

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -97,7 +96,7 @@ class Run(NamedTuple):
 
 
 @contextlib.contextmanager
-def training(directory: Path, train_command: Callable[..., list[str]]) -> Iterator[Run]:
+def training(directory: Path, train_command: Callable[..., list[str]], wait_for: Callable[..., None]) -> Iterator[Run]:
     # A SimpleRNN: TensorFlow traces it in half the time.
     encoder = "model.encoder=simple_rnn"
     length = ["--engine", "tff", "--rounds", 1_000_000]
@@ -105,7 +104,10 @@ def training(directory: Path, train_command: Callable[..., list[str]]) -> Iterat
     records = directory / "model-logs" / "rounds.jsonl"
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as trainer:
         try:
-            wait_until(lambda: trainer.poll() is not None or (records.exists() and records.stat().st_size))
+            wait_for(
+                lambda: trainer.poll() is not None or (records.exists() and records.stat().st_size),
+                seconds=DEADLINE_SECONDS,
+            )
             assert trainer.poll() is None, trainer.stderr.read()
             (jail,) = children(trainer.pid)
             (worker,) = children(jail)
@@ -114,13 +116,6 @@ def training(directory: Path, train_command: Callable[..., list[str]]) -> Iterat
             yield Run(trainer, [jail, worker], port)
         finally:
             trainer.kill()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 def children(pid: int) -> list[int]:
@@ -155,9 +150,9 @@ def listening_ports(network_of: int | str) -> set[int]:
     ],
 )
 def test_a_trainer_that_is_stopped_in_a_round_leaves_no_process_no_listener_and_no_model(
-    tmp_path, train_command, number, status
+    tmp_path, train_command, wait_for, number, status
 ):
-    with training(tmp_path, train_command) as run:
+    with training(tmp_path, train_command, wait_for) as run:
         worker = run.descendants[-1]
         assert run.port in listening_ports(worker)
         if Path(f"/proc/{worker}/ns/net").readlink() != Path("/proc/self/ns/net").readlink():
@@ -165,7 +160,7 @@ def test_a_trainer_that_is_stopped_in_a_round_leaves_no_process_no_listener_and_
         run.trainer.send_signal(number)
         assert run.trainer.wait(DEADLINE_SECONDS) == status
         stderr = run.trainer.stderr.read()
-    wait_until(lambda: all(map(is_gone, run.descendants)))
+    wait_for(lambda: all(map(is_gone, run.descendants)))
     assert run.port not in listening_ports("self")
     assert {path.name for path in tmp_path.iterdir()} == {"model-logs"}
     assert "Traceback" not in stderr
