@@ -17,8 +17,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.classifier import WORDS
 from harness.matrix import AT_LEAST, ONCE, PYTHON, RD
-from harness.model import WORDS, write_model
+from harness.model import write_model
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from deploy.local.kafka.cluster import Cluster

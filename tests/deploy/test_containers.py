@@ -1,7 +1,6 @@
 """The worker against a Kafka that testcontainers runs, configured as the image's own scripts do it."""
 
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from harness.model import write_model
 from kafka import KafkaConsumer, TopicPartition
 from testcontainers.community.kafka import KafkaContainer
 from testcontainers.core.config import testcontainers_config
@@ -18,7 +18,6 @@ from testcontainers.core.config import testcontainers_config
 from deploy.local.kafka.docker import IMAGE, DockerDistribution
 from deploy.local.kafka.topics import create_topics
 from deploy.local.processes import ChildProcess
-from worker.bundle import write_bundle
 from worker.messages import DeadLetter, Position, Prediction
 
 pytestmark = pytest.mark.containers
@@ -62,13 +61,11 @@ def servers(image: DockerDistribution) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def environment(servers: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Settings of the worker: topics that exist, and a tiny bundle."""
+    """Settings of the worker: topics that exist, and a small bundle."""
     create_topics(servers, dict.fromkeys((EVENTS, PREDICTIONS, DEAD_LETTERS), PARTITIONS))
-    # Test directories are no packages: what the worker's tests build cannot be imported.
-    tiny = runpy.run_path(str(Path(__file__).parents[1] / "worker" / "conftest.py"))
     return {
         "LIMELIGHT_BOOTSTRAP_SERVERS": servers,
-        "LIMELIGHT_BUNDLE": str(write_bundle(tmp_path_factory.mktemp("bundles"), **tiny["bundle_parts"]())),
+        "LIMELIGHT_BUNDLE": str(write_model(tmp_path_factory.mktemp("bundles"))),
         "LIMELIGHT_GROUP_ID": GROUP,
         "LIMELIGHT_INPUT_TOPIC": EVENTS,
         "LIMELIGHT_OUTPUT_TOPIC": PREDICTIONS,

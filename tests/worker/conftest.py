@@ -4,40 +4,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from harness import classifier
+from harness.classifier import LABELS
+from onnx import helper
 
-from worker.bundle import (
-    AttentionAxes,
-    Bundle,
-    GoldenRecord,
-    Graph,
-    Parity,
-    Tensor,
-    TextField,
-    Training,
-    encode_vocabulary,
-    load_bundle,
-    write_bundle,
-)
+from worker.bundle import Bundle, GoldenRecord, load_bundle, write_bundle
 
-VOCABULARY = ["[PAD]", "[UNK]", "late", "broken", "thanks", "the", "box", "慢", "好"]
-LABELS = ["complaint", "praise"]
+VOCABULARY = ["[PAD]", "[UNK]", *classifier.WORDS, "慢", "好"]
 MAX_TOKENS = 12
 # Column 0 is the attention score of a token, the others are its votes for the labels.
 TABLE = np.random.default_rng(7).normal(size=(len(VOCABULARY), 1 + len(LABELS))).astype(np.float32)
 MASKED_SCORE = -1e9
 
 
-def build_graph(table: np.ndarray = TABLE) -> bytes:
+def build_model(table: np.ndarray = TABLE) -> onnx.ModelProto:
     """softmax(score[ids]) over the unpadded positions, then softmax(weights . votes[ids])."""
-
-    def constant(name: str, value: np.ndarray) -> onnx.TensorProto:
-        return numpy_helper.from_array(value, name)
-
+    constants = {
+        "table": table,
+        "split": np.array([1, len(LABELS)], np.int64),
+        "last": np.array([2], np.int64),
+        "middle": np.array([1], np.int64),
+        "pad": np.array(0, np.int32),
+        "masked": np.array(MASKED_SCORE, np.float32),
+    }
     nodes = [
         helper.make_node("Gather", ["table", "token_ids"], ["rows"]),
         helper.make_node("Split", ["rows", "split"], ["scores3", "votes"], axis=2),
@@ -50,27 +42,7 @@ def build_graph(table: np.ndarray = TABLE) -> bytes:
         helper.make_node("Squeeze", ["context", "middle"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["batch", "tokens"])],
-        [
-            # In this order on purpose: who fetches by position gets the wrong one.
-            helper.make_tensor_value_info("attention", TensorProto.FLOAT, ["batch", "tokens"]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(LABELS)]),
-        ],
-        [
-            constant("table", table),
-            constant("split", np.array([1, len(LABELS)], np.int64)),
-            constant("last", np.array([2], np.int64)),
-            constant("middle", np.array([1], np.int64)),
-            constant("pad", np.array(0, np.int32)),
-            constant("masked", np.array(MASKED_SCORE, np.float32)),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
+    return classifier.build_model("tiny", nodes, constants)
 
 
 class TinyModel:
@@ -80,7 +52,7 @@ class TinyModel:
     vocabulary = VOCABULARY
     max_tokens = MAX_TOKENS
     table = TABLE
-    build_graph = staticmethod(build_graph)
+    build_model = staticmethod(build_model)
 
     def answer(self, ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities `[C]` and weights `[T]` of one unpadded row of ids."""
@@ -97,32 +69,8 @@ def bundle_parts(**changes: Any) -> dict[str, Any]:
     model, ids = TinyModel(), [5, 6, 2]
     probabilities, weights = model.answer(ids)
     golden = GoldenRecord({"text": "the box late"}, probabilities.tolist(), {"tokens": weights.tolist()})
-    contents = {
-        "model.onnx": build_graph(),
-        "vocabulary.txt": encode_vocabulary(VOCABULARY),
-        "golden.jsonl": msgspec.json.encode(golden) + b"\n",
-    }
-    fields = {
-        "name": "tiny",
-        "task": "classify",
-        "fields": [TextField("text", "token_ids", "vocabulary.txt", MAX_TOKENS)],
-        "graphs": [
-            Graph(
-                "model.onnx",
-                [Tensor("token_ids", "INT32", [-1, -1])],
-                [Tensor("probabilities", "FP32", [-1, len(LABELS)]), Tensor("attention", "FP32", [-1, -1])],
-            )
-        ],
-        "attention": [AttentionAxes("tokens", "attention", "text", ["token"])],
-        "labels": LABELS,
-        "opset": 17,
-        "parity": Parity(0.0, 1),
-        "golden": "golden.jsonl",
-        "histograms": {},
-        "training": Training("tiny", "none", 3, 2, 1, 0.0, {}, {}),
-        "privacy": "none",
-    }
-    return {"contents": contents, **fields, **changes}
+    parts = classifier.bundle_parts("tiny", build_model(), VOCABULARY, golden, max_tokens=MAX_TOKENS, rounds=3)
+    return {**parts, **changes}
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def poisoned_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any, m
     table = tiny_model.table.copy()
     table[tiny_model.vocabulary.index(POISON)] = np.nan
     parts = make_parts()
-    parts["contents"]["model.onnx"] = tiny_model.build_graph(table)
+    parts["contents"]["model.onnx"] = tiny_model.build_model(table).SerializeToString()
     return load_bundle(write_bundle(tmp_path_factory.mktemp("poisoned"), **parts))
 
 

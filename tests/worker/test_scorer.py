@@ -40,7 +40,7 @@ def test_a_model_that_fails_is_not_the_records_fault(tiny_bundle: Bundle) -> Non
 def test_a_number_that_is_not_finite_is_refused(tiny_parts: dict[str, Any], tiny_model: Any, tmp_path: Path) -> None:
     table = tiny_model.table.copy()
     table[2, 1] = np.nan
-    tiny_parts["contents"]["model.onnx"] = tiny_model.build_graph(table)
+    tiny_parts["contents"]["model.onnx"] = tiny_model.build_model(table).SerializeToString()
     scorer = OnnxScorer(load_bundle(write_bundle(tmp_path, **tiny_parts)))
 
     assert np.isfinite(scorer.score(np.array([[3]], np.int32)).probabilities).all()

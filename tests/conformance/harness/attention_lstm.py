@@ -2,25 +2,14 @@
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import onnx
-from harness.model import LABELS, WORDS
+from harness.classifier import LABELS, WORDS, build_model, bundle_parts
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from worker.bundle import (
-    AttentionAxes,
-    GoldenRecord,
-    Graph,
-    Parity,
-    Tensor,
-    TextField,
-    Training,
-    encode_vocabulary,
-    write_bundle,
-)
+from worker.bundle import GoldenRecord, write_bundle
 
 VOCABULARY_SIZE, EMBEDDING, HIDDEN, MAX_TOKENS = 8000, 64, 64, 64
 NAME = "attention-lstm"
@@ -36,32 +25,7 @@ def write_version(root: Path, seed: int) -> Path:
     # ONNX's own slow twin, and not ONNX Runtime, says what is right.
     probabilities, weights = ReferenceEvaluator(model).run(["probabilities", "attention"], {"token_ids": ids})
     golden = GoldenRecord({"text": GOLDEN_TEXT}, probabilities[0].tolist(), {"tokens": weights[0].tolist()})
-    return write_bundle(
-        root,
-        name=NAME,
-        contents={
-            "model.onnx": model.SerializeToString(),
-            "vocabulary.txt": encode_vocabulary(vocabulary),
-            "golden.jsonl": msgspec.json.encode(golden) + b"\n",
-        },
-        task="classify",
-        fields=[TextField("text", "token_ids", "vocabulary.txt", MAX_TOKENS)],
-        graphs=[
-            Graph(
-                "model.onnx",
-                [Tensor("token_ids", "INT32", [-1, -1])],
-                [Tensor("probabilities", "FP32", [-1, len(LABELS)]), Tensor("attention", "FP32", [-1, -1])],
-            )
-        ],
-        attention=[AttentionAxes("tokens", "attention", "text", ["token"])],
-        labels=LABELS,
-        opset=17,
-        parity=Parity(0.0, 1),
-        golden="golden.jsonl",
-        histograms={},
-        training=Training(NAME, "none", seed, 1, seed, 0.0, {}, {}),
-        privacy="none",
-    )
+    return write_bundle(root, **bundle_parts(NAME, model, vocabulary, golden, max_tokens=MAX_TOKENS, rounds=seed))
 
 
 def _draw_weights(seed: int) -> dict[str, NDArray[np.float32]]:
@@ -102,14 +66,4 @@ def _build_model(weights: dict[str, NDArray[np.float32]]) -> onnx.ModelProto:
         node("MatMul", ["context", "votes"], ["logits"]),
         node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    graph = helper.make_graph(
-        nodes,
-        NAME,
-        [helper.make_tensor_value_info("token_ids", TensorProto.INT32, ["batch", "tokens"])],
-        [
-            helper.make_tensor_value_info("attention", TensorProto.FLOAT, ["batch", "tokens"]),
-            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", len(LABELS)]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in {**weights, **constants}.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return build_model(NAME, nodes, {**weights, **constants})

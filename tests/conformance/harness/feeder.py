@@ -16,8 +16,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from harness.classifier import WORDS
 from harness.ledger import Headers, Kind, Notebook, Sent, Source
-from harness.model import WORDS
 from harness.shape import Shape
 
 BURST_SECONDS = 0.05
