@@ -24,8 +24,8 @@ test: $(VENV)/installed ## Every tier this machine can run; prints what it skipp
 	$(BIN)/pytest $(ARGS)
 
 .PHONY: test-fast
-test-fast: $(VENV)/installed ## The tier without Kafka and TensorFlow, in seconds
-	$(BIN)/pytest -m fast $(ARGS)
+test-fast: $(VENV)/installed ## The tier without Kafka and TensorFlow, in seconds, on all cores
+	$(BIN)/pytest -m fast -n auto $(ARGS)
 
 .PHONY: conformance
 conformance: $(VENV)/installed ## Exactly once under every fault. KILLS=200 BROKER_KILLS=20 prolong it, WORKER="..." tries another worker

@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +17,7 @@ MARK = "TEST_SESSION_OF_LIMELIGHT"
 PATIENCE_SECONDS = 60
 """Only what never happens takes so long."""
 LOOK_SECONDS = 0.01
+SURVIVORS = pytest.StashKey[list[str]]()
 GRACE_SECONDS = 3
 """For what is ending already when the last test is done."""
 # kafka-python leaves the socket of a refused connection to the garbage collector: never connected, so without a peer.
@@ -72,7 +74,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_configure(config: pytest.Config) -> None:
     # In the background of a shell Ctrl-C is ignored, and our child processes would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ[MARK] = str(uuid.uuid4())
+    config.stash[SURVIVORS] = []
+    # With `-n`, the processes that run the tests mark their own children; they are children themselves.
+    if not config.getoption("numprocesses", None):
+        os.environ[MARK] = str(uuid.uuid4())
     config.addinivalue_line("filterwarnings", f"ignore:{UNCONNECTED_SOCKET}:ResourceWarning")
     # The line above holds while tests run; this one when pytest collects the last garbage.
     warnings.filterwarnings("ignore", UNCONNECTED_SOCKET, ResourceWarning)
@@ -81,14 +86,31 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fails the session if a process that a test started is still there, and ends it."""
+    found = session.config.stash[SURVIVORS]
+    found.extend(_end_survivors() if MARK in os.environ else [])
+    for each in found:
+        print(f"\nerror: a test left a process behind: {each}")
+    if found:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["survivors"] = found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """With `-n`, what a process that ran tests found is told by the one that started it."""
+    # One that crashed has told nothing; xdist says that it did.
+    node.config.stash[SURVIVORS].extend(getattr(node, "workeroutput", {}).get("survivors", []))
+
+
+def _end_survivors() -> list[str]:
+    """Waits a moment for what is ending already and kills the rest; returns process ids with command lines."""
     deadline = time.monotonic() + GRACE_SECONDS
     while (survivors := _survivors()) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
-    for pid, command in survivors.items():
-        print(f"\nerror: a test left a process behind: {pid} {command}")
+    for pid in survivors:
         os.kill(pid, signal.SIGKILL)
-    if survivors:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return [f"{pid} {command}" for pid, command in survivors.items()]
 
 
 def _survivors() -> dict[int, str]:

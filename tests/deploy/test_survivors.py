@@ -21,13 +21,14 @@ def test_that_leaks():
 """
 
 
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "with -n"])
 def test_a_process_that_survives_fails_the_session_and_is_ended(
-    pytestconfig: pytest.Config, tmp_path: Path, is_alive: Callable[[int], bool]
+    pytestconfig: pytest.Config, tmp_path: Path, is_alive: Callable[[int], bool], options: list[str]
 ) -> None:
     shutil.copy(pytestconfig.rootpath / "tests/conftest.py", tmp_path)
     (tmp_path / "test_it.py").write_text(LEAK)
     (tmp_path / "pytest.ini").touch()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1 passed" in answer.stdout, answer.stdout + answer.stderr
     assert answer.returncode == pytest.ExitCode.TESTS_FAILED
