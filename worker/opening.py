@@ -5,7 +5,7 @@ from functools import partial
 
 from worker.bundle import Bundle, load_bundle
 from worker.clock import SystemClock
-from worker.metrics import Metrics
+from worker.metrics import ModelMetrics
 from worker.models.address import open_store
 from worker.models.cache import BundleCache, Load
 from worker.models.following import Follower, memory_of
@@ -22,7 +22,7 @@ def open_follower(
     settings: Settings,
     build: Build,
     *,
-    metrics: Metrics,
+    metrics: ModelMetrics,
     followed: Callable[[bool], None],
     shadowed: Callable[[Plan | None], None],
 ) -> Follower:

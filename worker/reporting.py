@@ -18,7 +18,7 @@ from worker.answering import Answer
 from worker.delivery import next_offsets
 from worker.errors import DeliveryError, LimelightError, RecordError, TransportError
 from worker.messages import ModelRef, WorkerStatus
-from worker.metrics import Metrics
+from worker.metrics import StreamMetrics
 from worker.ports import Clock, Partition, Record, Source
 
 INTERVAL_SECONDS = 1.0
@@ -49,7 +49,7 @@ class Reporter:
 
     def __init__(
         self,
-        metrics: Metrics,
+        metrics: StreamMetrics,
         clock: Clock,
         *,
         group_id: str,

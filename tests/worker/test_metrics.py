@@ -24,8 +24,10 @@ def sample(metrics: Metrics, name: str, **labels: str) -> float:
 
 def test_a_committed_slice_is_counted_by_result_and_by_refusing_stage() -> None:
     metrics = Metrics()
-    metrics.slice_committed(predictions=5, dead_letters={"decode": 2, "features": 1}, latencies_seconds=[0.001] * 8)
-    metrics.slice_committed(predictions=1, dead_letters={}, latencies_seconds=[0.3])
+    metrics.stream.slice_committed(
+        predictions=5, dead_letters={"decode": 2, "features": 1}, latencies_seconds=[0.001] * 8
+    )
+    metrics.stream.slice_committed(predictions=1, dead_letters={}, latencies_seconds=[0.3])
 
     assert sample(metrics, "limelight_records_total", result="prediction") == 6
     assert sample(metrics, "limelight_records_total", result="dead_letter") == 3
@@ -39,7 +41,7 @@ def test_a_committed_slice_is_counted_by_result_and_by_refusing_stage() -> None:
 
 def test_an_aborted_slice_counts_no_record() -> None:
     metrics = Metrics()
-    metrics.slice_aborted()
+    metrics.stream.slice_aborted()
 
     assert sample(metrics, "limelight_slices_total", outcome="aborted") == 1
     assert sample(metrics, "limelight_records_total", result="prediction") == 0
@@ -47,7 +49,7 @@ def test_an_aborted_slice_counts_no_record() -> None:
 
 def test_stages_are_timed_apart() -> None:
     metrics = Metrics()
-    with metrics.stage_seconds["score"].time():
+    with metrics.stream.stage_seconds["score"].time():
         pass
 
     counts = {stage: sample(metrics, "limelight_stage_seconds_count", stage=stage) for stage in STAGES}
@@ -60,8 +62,8 @@ def test_every_refusing_stage_has_a_series_from_the_start() -> None:
 
 def test_the_model_can_be_replaced() -> None:
     metrics = Metrics()
-    metrics.model_loaded(name="tiny", version="one")
-    metrics.model_loaded(name="tiny", version="two")
+    metrics.models.loaded(name="tiny", version="one")
+    metrics.models.loaded(name="tiny", version="two")
 
     lines = [line for line in metrics.render().decode().splitlines() if line.startswith("limelight_model_info")]
     assert lines == ['limelight_model_info{name="tiny",version="two"} 1.0']
@@ -86,7 +88,7 @@ def test_the_process_is_measured() -> None:
 
 def test_two_workers_in_one_process_share_nothing() -> None:
     first, second = Metrics(), Metrics()
-    first.ready.set(1)
+    first.stream.ready.set(1)
 
     assert (sample(first, "limelight_ready"), sample(second, "limelight_ready")) == (1, 0)
 

@@ -55,7 +55,7 @@ class Bench:
         self.published: list[tuple[bytes, bytes]] = []
         self.refusal: LimelightError | None = None
         self.reporter = Reporter(
-            self.metrics,
+            self.metrics.stream,
             self.clock,
             group_id="scorers",
             instance="host-0",

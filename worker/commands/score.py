@@ -5,7 +5,7 @@ import sys
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
-from worker.app import build_model
+from worker.building import build_model
 from worker.clock import SystemClock
 from worker.errors import RecordError, SettingsError
 from worker.opening import find_bundle

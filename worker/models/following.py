@@ -26,7 +26,7 @@ import structlog
 from worker import files
 from worker.bundle import Bundle
 from worker.errors import LimelightError, RegistryError
-from worker.metrics import Metrics
+from worker.metrics import ModelMetrics
 from worker.models import deployment as deployments
 from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
@@ -65,7 +65,7 @@ class Follower:
         memory: Path,
         poll_seconds: float,
         clock: Clock,
-        metrics: Metrics,
+        metrics: ModelMetrics,
         followed: Callable[[bool], None],
         shadowed: Callable[[Plan | None], None],
     ) -> None:
@@ -189,7 +189,7 @@ class Follower:
         self._taken = deployment
         self.models.swap(taken.serving)
         self._shadowed(taken.shadow)
-        self._metrics.model_swaps.inc()
+        self._metrics.swaps.inc()
         self._announce(taken.serving)
         # The version before stays for a rollback, whatever else was loaded goes.
         kept = {*deployment.versions(), *deployment.trail[-1:]}
@@ -250,7 +250,7 @@ class Follower:
     def _tell(self, error: Exception | None, generation: int) -> None:
         """One line when a problem begins and one when it ends, however often it is met between."""
         self._problem = error
-        self._metrics.deployment_followed.set(not self.problem)
+        self._metrics.followed.set(not self.problem)
         self._followed(not self.problem)
         kind = (type(error).__name__, generation) if error else None
         if kind == self._told:
@@ -259,7 +259,7 @@ class Follower:
         if error is None:
             log.info("the registry is followed again", generation=generation)
             return
-        self._metrics.deployment_problems.inc()
+        self._metrics.problems.inc()
         log.error(
             "not what the registry asks for: the model in use goes on",
             reason=str(error),

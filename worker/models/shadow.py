@@ -25,7 +25,7 @@ from worker.answering import Answer
 from worker.child import Child, ChildEndedError
 from worker.errors import LimelightError
 from worker.messages import Classification
-from worker.metrics import Metrics
+from worker.metrics import ShadowMetrics
 from worker.models.serving import Plan
 from worker.ports import Clock, Record
 
@@ -66,7 +66,7 @@ Handler = Callable[[Slice], Comparison]
 class Shadow:
     """Compares what it is offered, on a thread and in a child of its own."""
 
-    def __init__(self, build: Callable[[Plan], Handler], *, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, build: Callable[[Plan], Handler], *, clock: Clock, metrics: ShadowMetrics) -> None:
         """
         Args:
             build: builds from a plan what answers and compares in the child; it is pickled.
@@ -107,7 +107,7 @@ class Shadow:
         try:
             self._queue.put_nowait(Slice(records, answers))
         except queue.Full:
-            self._metrics.shadow_dropped.inc(len(records))
+            self._metrics.dropped.inc(len(records))
 
     def start(self) -> None:
         """Starts the thread."""
@@ -138,15 +138,15 @@ class Shadow:
         try:
             child = self._find_child()
             if child is None:
-                self._metrics.shadow_dropped.inc(len(taken.records))
+                self._metrics.dropped.inc(len(taken.records))
                 return
             found = child.ask(taken, timeout_seconds=HANG_SECONDS)
         except (ChildEndedError, LimelightError) as error:
-            self._metrics.shadow_dropped.inc(len(taken.records))
+            self._metrics.dropped.inc(len(taken.records))
             self._fail(error)
             return
         self.problem = ""
-        self._metrics.shadow_compared(scored=found.scored, disagreed=found.disagreed, distances=found.distances)
+        self._metrics.compared(scored=found.scored, disagreed=found.disagreed, distances=found.distances)
 
     def _find_child(self) -> Child[Slice, Comparison] | None:
         plan = self._plan

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.app import build_model
+from worker.building import build_model
 from worker.bundle import Bundle, write_bundle
 from worker.metrics import Metrics
 from worker.models import deployment as deployments
@@ -87,7 +87,7 @@ class Following:
             memory=memory_of(self.directory, "r", "tiny"),
             poll_seconds=0.5,
             clock=self.clock,
-            metrics=self.metrics,
+            metrics=self.metrics.models,
             followed=self.followed.append,
             shadowed=self.shadowed.append,
         )

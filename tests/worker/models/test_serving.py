@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from worker.app import build_model
+from worker.building import build_model
 from worker.bundle import load_bundle
 from worker.errors import BundleError, ScoringError
 from worker.messages import Prediction

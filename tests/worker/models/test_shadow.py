@@ -66,7 +66,7 @@ class HeldClock:
 class Bench:
     def __init__(self, build: Callable[[Plan], Any]) -> None:
         self.clock, self.metrics = HeldClock(), Metrics()
-        self.shadow = Shadow(build, clock=self.clock, metrics=self.metrics)
+        self.shadow = Shadow(build, clock=self.clock, metrics=self.metrics.shadow)
 
     def counts(self) -> dict[str, float]:
         families = text_string_to_metric_families(self.metrics.render().decode())
@@ -166,8 +166,8 @@ def test_another_plan_gets_another_child(bench: Bench) -> None:
 def test_its_thread_compares_what_is_offered(bench: Bench) -> None:
     bench.shadow.follow(PLAN)
     compared = threading.Event()
-    count = bench.metrics.shadow_compared
-    bench.metrics.shadow_compared = lambda **figures: (count(**figures), compared.set())  # type: ignore[method-assign]
+    count = bench.metrics.shadow.compared
+    bench.metrics.shadow.compared = lambda **figures: (count(**figures), compared.set())  # type: ignore[method-assign]
     bench.shadow.start()
 
     bench.shadow.offer(*one())

@@ -1,0 +1,82 @@
+"""Builds what answers records: in this process, in the child that scores suspects, and in that of a shadow."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+
+from worker.answering import Answerer, Detail, Timer
+from worker.bundle import Bundle
+from worker.caution import Answering
+from worker.clock import SystemClock
+from worker.features import require_tokenizer
+from worker.golden import check_golden_records, check_latency
+from worker.limits import Limits
+from worker.logs import configure
+from worker.models.serving import LoadedModel, Plan
+from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
+from worker.opening import bundle_loader, open_plan, open_router
+from worker.scorer import OnnxScorer
+from worker.settings import Settings
+from worker.transport.connections import Connections
+
+
+def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel:
+    """Loads the bundle's model, checks it on its golden records and builds what answers records with it.
+
+    Raises:
+        BundleError: the model cannot be loaded, or answers differently than when it was exported.
+        SettingsError: the settings name a field that the model does not read.
+    """
+    field = bundle.manifest.fields[0]
+    require_tokenizer(bundle.path, field)
+    record_field = settings.field_map([field.name])[field.name]
+    scorer = OnnxScorer(bundle, provider=settings.execution_provider, session_options=settings.session_options)
+    prove = partial(check_golden_records, bundle.without_graphs(), scorer)
+    prove()
+    if settings.registry is not None:
+        check_latency(bundle, scorer, limit_seconds=settings.golden_limit_seconds)
+    answerer = Answerer(
+        bundle.manifest,
+        bundle.vocabulary(field),
+        scorer,
+        prove=prove,
+        record_field=record_field,
+        id_field=settings.id_field,
+        skip_tombstones=settings.tombstones == "skip",
+        batch_records=settings.batch_records,
+        limits=Limits(
+            settings.max_record_bytes, settings.max_record_headers, settings.max_nesting, settings.max_text_tokens
+        ),
+        detail=Detail(settings.abstain_below, settings.attention_weights, settings.token_text),
+        clock=SystemClock(),
+        timer=timer,
+    )
+    return LoadedModel(bundle.path, answerer, prove)
+
+
+def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
+    """What answers in the child process that scores suspects: the same as in the parent."""
+    configure(settings.log_format, settings.log_level)
+    build = partial(build_model, settings, lambda _: nullcontext())
+    models = open_plan(plan, build, load=bundle_loader(settings))
+    return open_router(settings, build, others=models.answer, prove=models.prove).answer
+
+
+def build_shadow_in_child(settings: Settings, plan: Plan) -> Callable[[Slice], Comparison]:
+    """What answers on the side, and compares, in the child process of a shadow."""
+    run_when_idle()
+    configure(settings.log_format, settings.log_level)
+    models = open_plan(plan, partial(build_model, settings, lambda _: nullcontext()), load=bundle_loader(settings))
+    topic = settings.shadow_topic
+    feed = Connections(settings).open_feed()
+    if topic:
+        feed.require(topic)
+
+    def answer_and_compare(taken: Slice) -> Comparison:
+        answers = models.answer(taken.records)
+        for record, answer in zip(taken.records, answers, strict=True):
+            if topic and isinstance(answer, bytes):
+                feed.send(topic, answer, key=record.key)
+        return compare_answers(taken.answers, answers)
+
+    return answer_and_compare
