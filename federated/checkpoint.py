@@ -2,7 +2,7 @@
 
 A state is a tree: dictionaries with text keys, lists, NumPy arrays and what JSON holds. On disk it is::
 
-    limelight-checkpoint 1
+    limelight-checkpoint 2
     {"config": digest, "tree": the tree with arrays by number, "arrays": [[dtype, shape], ...]}
     the arrays' bytes, one after the other
     SHA-256 of all that stands before
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from federated.errors import CheckpointError
 from worker.files import sync_directory
 
-MAGIC = b"limelight-checkpoint 1\n"
+MAGIC = b"limelight-checkpoint 2\n"
 _ARRAY = "$array"
 """Stands for an array in the tree; no dictionary may have it as a key."""
 _DIGEST_BYTES = hashlib.sha256().digest_size

@@ -8,7 +8,8 @@
     ├── OutputError     the model or its log cannot be written where it was asked for
     ├── PrivacyError    what was asked for cannot be promised, or the promise could not be kept
     │   └── BudgetError one more round would pass the budget; it was not started
-    ├── AggregationError the clients' updates cannot be combined so, or too few of them arrived
+    ├── AggregationError the clients' updates cannot be combined so
+    │   └── AbortedRoundError too few of them arrived in this round; the next one may have enough
     ├── CheckpointError a run cannot be saved, or what was saved cannot be gone on with
     ├── DivergenceError the model's numbers ran over, mostly because a learning rate is too high
     └── EngineError     TensorFlow Federated's worker process did not start, or died
@@ -38,7 +39,11 @@ class BudgetError(PrivacyError):
 
 
 class AggregationError(LimelightError):
-    """The clients' updates cannot be combined in this way, or too few of them arrived."""
+    """The clients' updates cannot be combined in this way."""
+
+
+class AbortedRoundError(AggregationError):
+    """Too few clients answered in this round. Nothing has changed, and the next round may have enough."""
 
 
 class CheckpointError(LimelightError):

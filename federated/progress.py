@@ -48,6 +48,8 @@ def describe(record: RoundRecord) -> str:
 
 
 def _describe_training(record: RoundRecord) -> str:
+    if "skipped" in record.train:
+        return "skipped, because too few clients answered"
     loss = f"loss {record.train['loss']:.3f}" if "loss" in record.train else "nobody came"
     return loss + (f", epsilon {record.train['epsilon']:.2f}" if "epsilon" in record.train else "")
 

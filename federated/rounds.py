@@ -19,13 +19,18 @@ from federated.config import Config, TrainingConfig
 from federated.data.availability import answers, available
 from federated.data.clients import ClientDataset
 from federated.engines.cohort import Cohort
-from federated.errors import DataError, DivergenceError
+from federated.errors import AbortedRoundError, AggregationError, DivergenceError
 from federated.privacy.opening import Privacy
 from federated.run_state import RunState
 from federated.server import Server
 from worker.messages import RoundRecord
 
 Item = TypeVar("Item")
+
+_ENOUGH = (
+    "Raise availability.available or training.clients_per_round, or lower availability.dropout, "
+    "aggregation.secure_threshold or aggregation.liars."
+)
 
 
 class Outcome(NamedTuple):
@@ -65,7 +70,7 @@ def run_rounds(
         privacy: draws the cohorts, which then stay out of the records.
 
     Raises:
-        DataError: nobody was there, or answered, in a round.
+        AggregationError: too few clients answered, in every single round.
         DivergenceError: a round's numbers are not finite. It is not reported.
     """
     numbers = range(state.number + 1, config.training.rounds + 1)
@@ -97,6 +102,8 @@ def run_rounds(
             started = time.monotonic()
             if state.stopped:
                 break
+    if state.skipped == state.number:
+        raise AggregationError(f"too few clients answered in every one of {state.number} rounds. {_ENOUGH}")
     if state.stop:
         return Outcome(state.stop.weights, state.stop.metrics, state.number)
     return Outcome(average(state.latest), state.heldout, state.number)
@@ -112,7 +119,13 @@ def _run_round(
     evaluate: Callable[[Leaves], dict[str, float]],
 ) -> tuple[dict[str, float], dict[str, float] | UnsetType]:
     """Trains a cohort and, if it is time, judges the model; returns both figures."""
-    train = server.run_round(cohort, packed)
+    try:
+        train = server.run_round(cohort, packed)
+    except AbortedRoundError:
+        state.skipped += 1
+        train = {"skipped": 1.0}
+    if cohort.silent:
+        train["silent"] = float(cohort.silent)
     model = server.weights
     state.latest.append(model)
     _require_finite("the loss", train.get("loss", 0.0))
@@ -129,30 +142,24 @@ def _run_round(
 
 
 def draw_round(clients: Sequence[ClientDataset], config: Config, number: int, privacy: Privacy | None = None) -> Cohort:
-    """Draws who takes part in a round, and in which order each of them reads its examples.
-
-    Raises:
-        DataError: nobody is there, or nobody who was chosen answers.
-    """
+    """Draws who takes part in a round, and in which order each of them reads its examples; there may be nobody."""
     random = np.random.default_rng([config.seed, number])
-    chosen = privacy.draw_cohort(number) if privacy else _draw_present(len(clients), config, number, random)
+    if privacy:
+        chosen, silent = privacy.draw_cohort(number), 0
+    else:
+        chosen, silent = _draw_present(len(clients), config, number, random)
     data = [draw_local_data(clients[client], config.training.local_epochs, random) for client in chosen]
-    return Cohort(config.seed, number, chosen, data)
+    return Cohort(config.seed, number, chosen, data, silent)
 
 
-def _draw_present(clients: int, config: Config, number: int, random: np.random.Generator) -> list[int]:
-    """Clients who are there, are chosen, and answer."""
+def _draw_present(clients: int, config: Config, number: int, random: np.random.Generator) -> tuple[list[int], int]:
+    """Clients who are there, are chosen, and answer; and how many of the chosen do not."""
     key = {"key": config.seed, "number": number, "clients": clients}
     there = np.flatnonzero(available(config.availability, **key))
     chosen = there[draw_cohort(len(there), config.training.clients_per_round, random)]
     # Who will not answer in time need not train: nobody would see the difference.
-    chosen = chosen[answers(config.availability, **key)[chosen]].tolist()
-    if not chosen:
-        raise DataError(
-            f"round {number} has no clients: of {clients}, {len(there)} were there, and none of the chosen "
-            "answered. Raise availability.available or training.clients_per_round, or lower availability.dropout."
-        )
-    return chosen
+    answering = chosen[answers(config.availability, **key)[chosen]].tolist()
+    return answering, len(chosen) - len(answering)
 
 
 def prefetch(items: Iterator[Item]) -> Iterator[Item]:

@@ -33,6 +33,8 @@ class RunState:
         """The server's models after the latest rounds."""
         self.heldout: dict[str, float] = {}
         """Of the last evaluation."""
+        self.skipped = 0
+        """Rounds in which too few clients answered."""
         self.stop = EarlyStop(patience=training.patience) if training.patience else None
 
     @property
@@ -46,12 +48,13 @@ class RunState:
             "number": self.number,
             "latest": list(self.latest),
             "heldout": self.heldout,
+            "skipped": self.skipped,
             "stop": self.stop.state() if self.stop else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was read."""
-        self.number, self.heldout = state["number"], state["heldout"]
+        self.number, self.heldout, self.skipped = state["number"], state["heldout"], state["skipped"]
         self.latest.extend(state["latest"])
         if self.stop:
             self.stop.restore(state["stop"])

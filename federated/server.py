@@ -67,13 +67,14 @@ class Server:
 
         Raises:
             FloatingPointError: the clients' update is not finite; nothing has changed.
+            AbortedRoundError: too few of them answered; nothing has changed.
         """
         number = cohort.number
         result = self._engine.run(
             packed,
             broadcasts=(self._algorithm.broadcast(self.state, number), self._aggregation.broadcast(number)),
             client_states=[self.client_states.get(client, self._untouched) for client in cohort.clients],
-            local=self._aggregation.local(number, cohort.clients),
+            local=self._aggregation.local(number, cohort.clients, silent=cohort.silent),
         )
         update = self._aggregation.server(result, number)
         if 0 < len(cohort.clients) == result.metrics.get("refused"):

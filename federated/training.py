@@ -64,6 +64,8 @@ class RunResult(Struct, frozen=True):
     heldout_macro_f1: float
     heldout_recall: dict[str, float]
     """Label -> recall."""
+    skipped_rounds: int
+    """Of `rounds`: too few clients answered, and nothing was learned."""
     out: str
 
 
@@ -85,10 +87,9 @@ def train(
         reports: get each round's record too.
 
     Raises:
-        AggregationError: too few clients for the aggregation.
+        AggregationError: too few clients for the aggregation, in every round.
         BudgetError: a round would pass the budget.
         CheckpointError: the run's state cannot be saved, or cannot be used.
-        DataError: nobody took part in a round.
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
         OutputError: the model exists already, or cannot be written; or the clients' states would not fit on the disk.
@@ -138,10 +139,10 @@ def train(
     card = _describe(config, federation, training, _describe_privacy(config, server, privacy))
     write_saved_model(out, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
     directory.finish()
-    return _summarize(training, out)
+    return _summarize(training, state, out)
 
 
-def _summarize(training: Training, out: Path) -> RunResult:
+def _summarize(training: Training, state: RunState, out: Path) -> RunResult:
     metrics = training.metrics
     return RunResult(
         engine=training.engine,
@@ -151,6 +152,7 @@ def _summarize(training: Training, out: Path) -> RunResult:
         heldout_accuracy=metrics["accuracy"],
         heldout_macro_f1=metrics["macro_f1"],
         heldout_recall={name.removeprefix("recall."): v for name, v in metrics.items() if name.startswith("recall.")},
+        skipped_rounds=state.skipped,
         out=str(out),
     )
 

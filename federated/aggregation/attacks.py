@@ -70,10 +70,11 @@ class AttackedAggregation:
         """As `honest`."""
         return self._honest.broadcast(number)
 
-    def local(self, number: int, clients: Sequence[int]) -> list[Leaves]:
+    def local(self, number: int, clients: Sequence[int], *, silent: int = 0) -> list[Leaves]:
         """As `honest`, and before it the client's factor."""
         factors = [np.array(self._factor if client in self._liars else 1.0, self._dtype) for client in clients]
-        return [[factor, *leaves] for factor, leaves in zip(factors, self._honest.local(number, clients), strict=True)]
+        honest = self._honest.local(number, clients, silent=silent)
+        return [[factor, *leaves] for factor, leaves in zip(factors, honest, strict=True)]
 
     def client(self, update: Any, weight: Any, broadcast: Any, local: Any) -> tuple[Any, Any, Mapping[str, Any]]:
         """As `honest`, on an update that may be a lie."""

@@ -34,6 +34,7 @@ from federated.aggregation.robust import combine_robustly
 from federated.aggregation.secure_sum import SecureSum
 from federated.aggregation.settings import AggregationSettings, check_combination
 from federated.algorithms.definition import CohortResult, Leaves, State
+from federated.errors import AbortedRoundError
 from federated.privacy.opening import Privacy
 from federated.privacy.settings import Sampling
 
@@ -103,10 +104,16 @@ class Pipeline:
             self._privacy.ledger.charge(number)
         return [np.array(self.clip_bound, self._dtype)] if self._settings.clip else []
 
-    def local(self, number: int, clients: Sequence[int]) -> list[Leaves]:
-        """What each client of the round gets for itself: its noise, its dither, or its masks and their resolution."""
+    def local(self, number: int, clients: Sequence[int], *, silent: int = 0) -> list[Leaves]:
+        """What each client of the round gets for itself: its noise, its dither, or its masks and their resolution.
+
+        Raises:
+            AbortedRoundError: nobody answers. A private round releases its noise all the same.
+        """
+        if not (clients or self._private):
+            raise AbortedRoundError("none of the clients that were chosen answered.")
         if self._settings.secure_sum:
-            return self._open_session(clients)
+            return self._open_session(len(clients), silent)
         if self._locally_private:
             deviation = self._plan.noise_multiplier * self.clip_bound
             return [
@@ -151,7 +158,7 @@ class Pipeline:
         """The server's steps, see the module.
 
         Raises:
-            AggregationError: too few clients for a secure sum or a robust mean.
+            AbortedRoundError: too few clients for a secure sum or a robust mean.
         """
         if self.stacked:
             return self._combine(result)
@@ -194,24 +201,27 @@ class Pipeline:
             return self._cast([np.zeros(shape) for shape in self._shapes])
         return self._cast(self._split(combine_robustly(result.stack[present], self._settings), self._shapes))
 
-    def _open_session(self, clients: Sequence[int]) -> list[Leaves]:
+    def _open_session(self, clients: int, silent: int) -> list[Leaves]:
+        """Keys and masks of everybody who begins the round; those who never answer have the last slots."""
         if not clients:
             self._session = None
             return []
         shapes = [*self._shapes, COUNTS]
-        size = sum(int(np.prod(shape)) for shape in shapes)
-        self._session = SecureSum(clients=len(clients), threshold=self._settings.secure_threshold, size=size)
+        size, begin = sum(int(np.prod(shape)) for shape in shapes), clients + silent
+        self._session = SecureSum(clients=begin, threshold=self._settings.secure_threshold, size=size)
         self._resolution = fixed_point.choose_resolution(
-            clients=len(clients), weight_cap=self._heaviest(), clip=self.clip_bound
+            clients=begin, weight_cap=self._heaviest(), clip=self.clip_bound
         )
         resolution = np.array(self._resolution, self._dtype)
-        return [[*self._split(mask.view(np.int32), shapes), resolution] for mask in self._session.masks]
+        return [[*self._split(mask.view(np.int32), shapes), resolution] for mask in self._session.masks[:clients]]
 
     def _unmask(self, result: CohortResult) -> Leaves:
         if self._session is None:
             return [*(np.zeros(shape) for shape in self._shapes), np.zeros(COUNTS)]
         masked = np.concatenate([np.asarray(leaf, np.int32).ravel() for leaf in result.total])
-        plain = self._session.unmask(masked.view(np.uint32), (result.weights > 0).tolist()).view(np.int32)
+        silent = len(self._session.masks) - len(result.weights)
+        arrived = [*(result.weights > 0).tolist(), *[False] * silent]
+        plain = self._session.unmask(masked.view(np.uint32), arrived).view(np.int32)
         *total, counts = self._split(plain, [*self._shapes, COUNTS])
         return [*(fixed_point.decode(leaf, self._resolution) for leaf in total), counts.astype(np.float64)]
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.aggregation.settings import AggregationSettings
-from federated.errors import AggregationError
+from federated.aggregation.settings import AggregationSettings, krum_minimum
+from federated.errors import AbortedRoundError
 
 Matrix = NDArray[np.floating]
 
@@ -23,7 +23,7 @@ def combine_robustly(updates: Matrix, settings: AggregationSettings) -> Matrix:
     """One update `[D]` out of many, as `AggregationSettings.combine` says.
 
     Raises:
-        AggregationError: Krum needs more clients than there are.
+        AbortedRoundError: Krum needs more clients than there are.
     """
     liars = int(settings.liars * len(updates))
     functions: dict[str, Callable[[], Matrix]] = {
@@ -50,13 +50,12 @@ def krum(updates: Matrix, liars: int, *, chosen: int) -> Matrix:
     Source: Blanchard et al., 2017 (https://arxiv.org/abs/1703.02757); Krum chooses one, Multi-Krum several.
 
     Raises:
-        AggregationError: 2 f + 2 is not below K, the condition of the paper's theorem.
+        AbortedRoundError: K is below `krum_minimum`.
     """
     clients = len(updates)
-    if 2 * liars + 2 >= clients:
-        raise AggregationError(
-            f"Krum against {liars} liars needs at least {2 * liars + 3} clients in a round, and {clients} arrived. "
-            "Lower aggregation.liars, or enlarge the cohort."
+    if clients < (least := krum_minimum(liars)):
+        raise AbortedRoundError(
+            f"Krum against {liars} liars needs at least {least} clients in a round; {clients} arrived."
         )
     # Differences, not |x|^2 + |y|^2 - 2xy: beside one huge update that formula loses all that tells the others apart.
     distances = np.stack([np.square(updates - update).sum(axis=1, dtype=np.float64) for update in updates])

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from federated.aggregation.shamir import join_shares, split_secret
-from federated.errors import AggregationError
+from federated.errors import AbortedRoundError
 
 Words = NDArray[np.uint32]
 
@@ -66,11 +66,11 @@ class SecureSum:
             arrived: of each slot, whether its vector is in `total`.
 
         Raises:
-            AggregationError: too few arrived.
+            AbortedRoundError: too few arrived.
         """
         survivors = [slot for slot, present in enumerate(arrived) if present]
         if len(survivors) < self.least:
-            raise AggregationError(
+            raise AbortedRoundError(
                 f"{len(survivors)} of {len(arrived)} clients arrived, and their secure sum opens only with "
                 f"{self.least}. Lower aggregation.secure_threshold, or the dropout."
             )

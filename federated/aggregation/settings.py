@@ -94,3 +94,26 @@ def check_combination(settings: AggregationSettings, privacy: Sampling | None) -
     for (first, second), reason in REFUSED.items():
         if {first, second} <= features:
             raise AggregationError(f"{first} and {second} do not go together: {reason}. Change [aggregation].")
+
+
+def krum_minimum(liars: int) -> int:
+    """Least number of clients among which Krum withstands `liars`: 2 f + 2 < K, the condition of its theorem."""
+    return 2 * liars + 3
+
+
+def check_cohort(settings: AggregationSettings, clients: int) -> None:
+    """Refuses what even a cohort that is complete could not do.
+
+    Args:
+        settings: of the run.
+        clients: a round's, where all of them answer.
+
+    Raises:
+        AggregationError: Krum needs more.
+    """
+    least = krum_minimum(int(settings.liars * clients))
+    if settings.combine in ("krum", "multi_krum") and clients < least:
+        raise AggregationError(
+            f"{settings.combine} against {settings.liars:.0%} liars needs at least {least} clients in a round, not "
+            f"{clients}. Raise training.clients_per_round, or lower aggregation.liars."
+        )

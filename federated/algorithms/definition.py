@@ -87,8 +87,14 @@ class Aggregation(Protocol):
     def broadcast(self, number: int) -> Leaves:
         """What every client of round `number` needs for its steps, for example the bound to clip to."""
 
-    def local(self, number: int, clients: Sequence[int]) -> list[Leaves]:
-        """What each of the `clients` needs for itself, for example its own noise; the same shapes for each."""
+    def local(self, number: int, clients: Sequence[int], *, silent: int = 0) -> list[Leaves]:
+        """What each of the `clients` needs for itself, for example its own noise; the same shapes for each.
+
+        Args:
+            number: of the round.
+            clients: those who will answer.
+            silent: how many more begin the round and never answer.
+        """
 
     def client(
         self, update: Tensors, weight: "tf.Tensor", broadcast: Tensors, local: Tensors

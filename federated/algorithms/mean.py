@@ -20,7 +20,7 @@ class WeightedMean:
         """Nothing."""
         return []
 
-    def local(self, number: int, clients: Sequence[int]) -> list[Leaves]:  # noqa: ARG002
+    def local(self, number: int, clients: Sequence[int], *, silent: int = 0) -> list[Leaves]:  # noqa: ARG002
         """Nothing for each."""
         return [[] for _ in clients]
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from federated.aggregation.settings import check_combination, list_features
+from federated.aggregation.settings import check_cohort, check_combination, list_features
 from federated.config import Config
 from federated.errors import ConfigError
 from federated.run_directory import RunDirectory, RunFile
@@ -37,6 +37,7 @@ def check_privacy(config: Config, arguments: argparse.Namespace) -> None:
     """
     private = config.privacy.epsilon > 0
     check_combination(config.aggregation, config.privacy.sampling if private else None)
+    check_cohort(config.aggregation, config.training.clients_per_round)
     altered = list_features(config.aggregation, config.privacy.sampling if private else None) != {"no clipping"}
     if altered and config.training.algorithm not in _PLAIN_UPDATES:
         raise ConfigError(

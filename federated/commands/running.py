@@ -71,9 +71,10 @@ def run_training(
         raise
     if file.figures:
         _write_figures(Path(file.figures), result)
+    skipped = f" ({result.skipped_rounds} skipped)" if result.skipped_rounds else ""
     print(
-        f"{result.out}: {result.rounds} rounds, {result.clients} clients, {result.seconds:.0f} s, held-out accuracy "
-        f"{result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
+        f"{result.out}: {result.rounds} rounds{skipped}, {result.clients} clients, {result.seconds:.0f} s, held-out "
+        f"accuracy {result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
     )
 
 

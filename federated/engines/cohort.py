@@ -37,6 +37,8 @@ class Cohort(NamedTuple):
     """Index of the client in each slot."""
     data: list[ClientDataset]
     """Everything that each of them reads, in order."""
+    silent: int = 0
+    """How many more were chosen, begin the round and never answer."""
 
 
 class MicroShard(NamedTuple):

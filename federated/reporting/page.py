@@ -79,6 +79,8 @@ def _tiles(records: Sequence[RoundRecord], judged: Mapping[str, float]) -> str:
     named |= {"fairness (Jain)": "client_accuracy_jain", "new clients": "validation_accuracy"}
     figures = {title: f"{judged[name]:.3f}" for title, name in named.items() if name in judged}
     figures["rounds"] = f"{len(records):,}"
+    if skipped := sum("skipped" in record.train for record in records):
+        figures["rounds skipped"] = f"{skipped:,}"
     figures["training"] = f"{sum(record.seconds for record in records):,.1f} s"
     tiles = "".join(f'<div class="tile"><b>{value}</b>{title}</div>' for title, value in figures.items())
     return f'<div class="tiles">{tiles}</div>'

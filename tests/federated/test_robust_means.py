@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from federated.aggregation.robust import combine_robustly, geometric_median, krum, trimmed_mean
 from federated.aggregation.settings import AggregationSettings
-from federated.errors import AggregationError
+from federated.errors import AbortedRoundError
 
 pytestmark = pytest.mark.fast
 
@@ -94,7 +94,7 @@ def test_a_plain_mean_gives_way_to_one_liar():
 
 
 def test_krum_needs_enough_clients():
-    with pytest.raises(AggregationError, match="Krum against 3 liars needs at least 9 clients in a round, and 8"):
+    with pytest.raises(AbortedRoundError, match="Krum against 3 liars needs at least 9 clients in a round; 8 arrived"):
         krum(np.zeros((8, 2)), 3, chosen=1)
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from federated.aggregation import fixed_point, reference
 from federated.aggregation.secure_sum import SecureSum
 from federated.aggregation.shamir import PRIME, join_shares, split_secret
-from federated.errors import AggregationError
+from federated.errors import AbortedRoundError, AggregationError
 
 pytestmark = pytest.mark.fast
 
@@ -33,7 +33,7 @@ def test_with_fewer_than_the_threshold_the_sum_stays_masked(clients, threshold, 
     protocol = SecureSum(clients=clients, threshold=threshold, size=SIZE)
     assert protocol.least == least
     arrived = [slot < least - 1 for slot in range(clients)]
-    with pytest.raises(AggregationError, match=f"{least - 1} of {clients} clients arrived"):
+    with pytest.raises(AbortedRoundError, match=f"{least - 1} of {clients} clients arrived"):
         protocol.unmask(np.zeros(SIZE, np.uint32), arrived)
 
 

@@ -29,7 +29,7 @@ def test_the_figures_say_what_the_run_did(trained):
     assert len(recall) == 6
     assert all(0 <= value <= 1 for value in recall.values())
     assert 0 < figures.pop("seconds") < DEADLINE_SECONDS
-    assert figures == {"engine": "xla", "rounds": 3, "clients": 6, "out": str(trained.out)}
+    assert figures == {"engine": "xla", "rounds": 3, "clients": 6, "skipped_rounds": 0, "out": str(trained.out)}
 
 
 def test_prints_one_line_and_reports_rounds_plainly_where_there_is_no_terminal(trained):

@@ -72,6 +72,10 @@ FILE = ["--data", "reviews.csv", "--text-field", "review", "--label-field", "lab
             ["--preset", "demo", "--set", "aggregation.secure_sum=true", "--set", "aggregation.combine=median"],
             ["secure sum", "robust mean"],
         ),
+        (
+            ["--preset", "demo", "--set", "aggregation.combine=krum", "--set", "training.clients_per_round=2"],
+            ["krum", "at least 3 clients", "training.clients_per_round"],
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_by_name(refuse, arguments, named):

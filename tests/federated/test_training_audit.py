@@ -62,7 +62,7 @@ class Canaries:
         signs = np.random.default_rng(8).integers(0, 2, (CANARIES, size)) * 2 - 1
         self.directions = (signs / np.sqrt(size)).astype(np.float32)
 
-    def local(self, number, clients):
+    def local(self, number, clients, silent):
         return [self._choose(client) for client in clients]
 
     def _choose(self, client):
