@@ -1,6 +1,7 @@
 """``python -m federated plays``: plays as examples of a next-character model, one client for each speaker."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from federated.commands.arguments import count
@@ -35,3 +36,8 @@ def run(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise OutputError(f"cannot write {arguments.output}: {error.strerror}. Change --output.") from error
     print(f"{number:,} examples of {len(speakers)} speakers to {arguments.output}")
+    print(
+        f"train with: --preset plays --data {arguments.output} --text-field text --label-field label "
+        "--client-field client --group-field group",
+        file=sys.stderr,
+    )

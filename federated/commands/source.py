@@ -7,7 +7,7 @@ from federated.data.readers import Source
 from federated.data.rows import KINDS
 from federated.errors import ConfigError
 
-_FLAGS = ("--text-field", "--label-field", "--client-field", "--table")
+_FLAGS = ("--text-field", "--label-field", "--client-field", "--table", "--group-field")
 
 
 def add_source_arguments(parser: argparse.ArgumentParser, *, instead: str = "") -> None:
@@ -23,6 +23,7 @@ def add_source_arguments(parser: argparse.ArgumentParser, *, instead: str = "") 
     parser.add_argument("--label-field", required=not instead, metavar="L", help="column that holds the label")
     parser.add_argument("--client-field", metavar="C", help="column that names each row's client")
     parser.add_argument("--table", metavar="T", help="of a database with more than one")
+    parser.add_argument("--group-field", metavar="G", help="column; rows with one value are all held out, or none is")
 
 
 def read_source(arguments: argparse.Namespace) -> Source | None:

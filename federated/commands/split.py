@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     _check_outputs(arguments.data, train, heldout)
     examples = list(read_examples(read_source(arguments)))
     labels = np.array([example.label for example in examples])
-    parts = hold_out(labels, fraction=arguments.heldout_fraction, seed=arguments.seed)
+    groups = np.array([example.group for example in examples]) if arguments.group_field else None
+    parts = hold_out(labels, fraction=arguments.heldout_fraction, seed=arguments.seed, groups=groups)
     try:
         _write(examples, parts, train=train, heldout=heldout)
     except OSError as error:

@@ -95,11 +95,7 @@ class SealedTest:
         return len(self._rows)
 
     def open(self) -> tuple[ClientDataset, NDArray[np.int64]]:
-        """The examples, and the client of each; where the data names none, all of them count as one client's.
-
-        Raises:
-            DataError: an example has a label that training has not seen.
-        """
+        """The examples, and the client of each; where the data names none, all of them count as one client's."""
         owners = self._store.client[self._store.positions[self._rows]].astype(np.int64)
         return self._encoding.read(self._store, self._rows), np.maximum(owners, 0)
 
@@ -139,14 +135,16 @@ def build_federation(
 
     Raises:
         DataError: the examples are too few, name no client where one is needed, have fewer than two labels, or no token
-            often enough; or a held-out example has a label that training has not seen.
+            often enough; or an example of another population has a label that training has not seen.
     """
-    populations = split_populations(
-        store.label[store.positions], store.client[store.positions], partition_settings, shares, seed=seed
-    )
+    labels, owners, groups = (values[store.positions] for values in (store.label, store.client, store.group))
+    populations = split_populations(labels, owners, groups, partition_settings, shares, seed=seed)
     encoding = build_encoding(
         store, populations.training.rows, vocabulary_size=vocabulary_size, min_count=min_count, max_tokens=max_tokens
     )
+    # Now: some of them are read only after hours of training.
+    for rows in (populations.heldout, populations.validation.rows, populations.test):
+        encoding.require_known(store, rows)
     return Federation(
         clients=StoredClients(store, populations.training, encoding),
         heldout=encoding.read(store, populations.heldout),

@@ -47,15 +47,9 @@ class Encoding(NamedTuple):
     """The model's label of each of the store's, or `UNSEEN`."""
 
     def read(self, store: ClientStore, rows: NDArray[np.int64]) -> ClientDataset:
-        """The examples at `rows`, in their order.
-
-        Raises:
-            DataError: one of them has a label that training has not seen.
-        """
+        """The examples at `rows`, in their order; their labels have to be known, see `require_known`."""
         positions = store.positions[rows]
         label = self.label_ids[store.label[positions]]
-        if label.min(initial=0) == UNSEEN:
-            self._refuse(store, store.label[positions])
         starts = store.token_offsets[positions]
         lengths = np.minimum(store.token_offsets[positions + 1] - starts, self.max_tokens)
         token_ids = np.full((len(rows), self.max_tokens), PAD_ID, np.int32)
@@ -63,8 +57,16 @@ class Encoding(NamedTuple):
         token_ids[known] = self.token_ids[store.tokens[flat_positions(starts, lengths)]]
         return ClientDataset(token_ids, label)
 
-    def _refuse(self, store: ClientStore, codes: NDArray[np.int32]) -> None:
+    def require_known(self, store: ClientStore, rows: NDArray[np.int64]) -> None:
+        """Looks at the labels of `rows`, and at nothing else of them.
+
+        Raises:
+            DataError: one of them is a label that training has not seen.
+        """
+        codes = store.label[store.positions[rows]]
         unseen, counts = np.unique(codes[self.label_ids[codes] == UNSEEN], return_counts=True)
+        if not len(unseen):
+            return
         named = zip((store.labels[code] for code in unseen), counts, strict=True)
         found = ", ".join(f"{label!r} ({count} examples)" for label, count in named)
         raise DataError(

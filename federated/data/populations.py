@@ -48,13 +48,14 @@ class Populations(NamedTuple):
 
 
 def split_populations(
-    labels: Indices, owners: Indices, settings: PartitionSettings, shares: Shares, *, seed: int
+    labels: Indices, owners: Indices, groups: Indices, settings: PartitionSettings, shares: Shares, *, seed: int
 ) -> Populations:
     """Draws the populations; the same arguments give the same ones.
 
     Args:
         labels: of each row, `[N]`.
         owners: client of each row, `[N]`, -1 for nobody.
+        groups: what each row is a part of, `[N]`, -1 for nothing; no group is in two populations.
         settings: how clients are made.
         shares: how much goes where.
         seed: same seed, same populations.
@@ -64,16 +65,18 @@ def split_populations(
     """
     test = np.empty(0, np.int64)
     if shares.test:
-        test = np.sort(hold_out(labels, fraction=shares.test, seed=[seed, _TEST_STREAM]).heldout)
+        test = np.sort(_hold_out(labels, groups, fraction=shares.test, seed=[seed, _TEST_STREAM]))
     rest = np.setdiff1d(np.arange(len(labels)), test, assume_unique=True)
     dealt = partition(labels[rest], owners[rest], settings, seed=seed)
     clients = dealt._replace(rows=rest[dealt.rows])
+    _require_whole_groups(clients, groups)
     judges = _draw_judges(len(clients.sizes), shares.validation, seed)
     validates = judges[clients.owners()]
     training, validation = clients.keep(~validates), clients.keep(validates)
     order = np.argsort(training.rows)
-    kept_back = order[hold_out(labels[training.rows[order]], fraction=shares.heldout, seed=seed).heldout]
-    kept_back = _leave_each_client_one(training, kept_back)
+    rows = training.rows[order]
+    kept_back = order[_hold_out(labels[rows], groups[rows], fraction=shares.heldout, seed=seed)]
+    kept_back = _leave_each_client_one(training, kept_back, groups)
     learns = np.ones(len(training.rows), bool)
     learns[kept_back] = False
     return Populations(
@@ -83,6 +86,24 @@ def split_populations(
         validation=validation,
         test=test,
     )
+
+
+def _hold_out(labels: Indices, groups: Indices, *, fraction: float, seed: int | list[int]) -> NDArray[np.int64]:
+    # A source names the groups of all its rows, or of none.
+    grouped = groups if groups.min(initial=0) >= 0 else None
+    return hold_out(labels, fraction=fraction, seed=seed, groups=grouped).heldout
+
+
+def _require_whole_groups(clients: Assignment, groups: Indices) -> None:
+    """A group of which one client trains and another one validates would be in two populations."""
+    owners, of = clients.owners(), groups[clients.rows]
+    pairs = np.unique(np.stack([of, owners])[:, of >= 0], axis=1)
+    _, counts = np.unique(pairs[0], return_counts=True)
+    if (counts > 1).any():
+        raise DataError(
+            f"{np.count_nonzero(counts > 1)} groups have examples of more than one client. Partition by the clients of "
+            "the data (data.partition.by=client), or name no groups."
+        )
 
 
 def _draw_judges(clients: int, share: float, seed: int) -> NDArray[np.bool_]:
@@ -99,9 +120,12 @@ def _draw_judges(clients: int, share: float, seed: int) -> NDArray[np.bool_]:
     return judges
 
 
-def _leave_each_client_one(training: Assignment, kept_back: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Gives one example back to each client of which all were held out: it would have nothing to learn from."""
+def _leave_each_client_one(training: Assignment, kept_back: NDArray[np.int64], groups: Indices) -> NDArray[np.int64]:
+    """Gives one example, or its group, back to each client of which all were held out: it would have none to read."""
     owners = training.owners()
     robbed = np.flatnonzero(np.bincount(owners[kept_back], minlength=len(training.sizes)) == training.sizes)
     spared = training.offsets[robbed]
-    return kept_back[~np.isin(kept_back, spared)]
+    of = groups[training.rows]
+    whole = np.isin(of, np.setdiff1d(of[spared], [-1]))
+    whole[spared] = True
+    return kept_back[~whole[kept_back]]

@@ -28,6 +28,8 @@ class Source(NamedTuple):
     """Column that names the example's owner."""
     table: str | None = None
     """Of a database with more than one."""
+    group_field: str | None = None
+    """Column that names what the example is a part of."""
 
 
 def read_examples(source: Source) -> Iterator[Example]:
@@ -36,10 +38,10 @@ def read_examples(source: Source) -> Iterator[Example]:
     Raises:
         DataError: the file or one of its rows cannot be used, and the message says which; or text and label are one.
     """
-    path, text_field, label_field, client_field, table = source
+    path, text_field, label_field, client_field, table, group_field = source
     if text_field == label_field:
         raise DataError(f"{path}: {text_field!r} cannot be both the text and its label. Name two columns.")
-    fields = [text_field, label_field] + ([client_field] if client_field else [])
+    fields = [field for field in (text_field, label_field, client_field, group_field) if field]
     place = None
     for place, row in read_rows(path, table=table):
         if missing := [field for field in fields if field not in row]:
@@ -50,6 +52,7 @@ def read_examples(source: Source) -> Iterator[Example]:
             label=_name(row[label_field], label_field, place),
             client=_name(row[client_field], client_field, place) if client_field else None,
             planted=_planted(row, place) if text_field == "text" else UNSET,
+            group=_name(row[group_field], group_field, place) if group_field else UNSET,
         )
     if place is None:
         raise DataError(f"{path} holds no rows. Give a file with examples.")

@@ -4,9 +4,9 @@ Rows arrive mixed; a store keeps each client's rows together. So rows are first 
 their client's number, and then each file, small enough for memory, is sorted and appended to the store. Only the names
 of the clients and the distinct tokens stay in memory in between.
 
-Representation: a bucket is two files of int32: ``meta`` `[n, 3]` with client, label and length of each row, and
-``tokens`` with the rows' token ids end to end; a third, of int64, holds the rows' places in the source. A client that
-is not known is -1.
+Representation: a bucket is two files of int32: ``meta`` `[n, 4]` with client, label, length and group of each row, and
+``tokens`` with the rows' token ids end to end; a third, of int64, holds the rows' places in the source. A client or a
+group that is not known is -1.
 """
 
 from array import array
@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
@@ -34,7 +35,7 @@ MAX_TEXT_TOKENS = 10_000
 MAX_DISTINCT_TOKENS = 4_000_000
 """Beyond, the table of tokens alone would take a gigabyte, and the ids of a text that is not language have no use."""
 NOBODY = -1
-"""Owner of a row that names no client."""
+"""Owner of a row that names no client, and group of one that names none."""
 
 
 def write_store(path: Path, examples: Iterable[Example]) -> None:
@@ -103,9 +104,9 @@ class _Bucket:
             del buffer[:]
 
     def load(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-        """Meta `[n, 3]`, token ids and places in the source `[n]` of all that was flushed."""
+        """Meta `[n, 4]`, token ids and places in the source `[n]` of all that was flushed."""
         meta, tokens, rows = self._files
-        return np.fromfile(meta, np.int32).reshape(-1, 3), np.fromfile(tokens, np.int32), np.fromfile(rows, np.int64)
+        return np.fromfile(meta, np.int32).reshape(-1, 4), np.fromfile(tokens, np.int32), np.fromfile(rows, np.int64)
 
 
 def _spill(examples: Iterable[Example], buckets: list[_Bucket], texts: BinaryIO) -> _Names:
@@ -114,6 +115,7 @@ def _spill(examples: Iterable[Example], buckets: list[_Bucket], texts: BinaryIO)
     tokens: dict[str, int] = {}
     labels: dict[str, int] = {}
     clients: dict[str, int] = {}
+    groups: dict[str, int] = {}
     offsets, end = array("q", [0]), 0
     for row, example in enumerate(examples):
         words = cut(example.text)[:MAX_TEXT_TOKENS]
@@ -125,7 +127,8 @@ def _spill(examples: Iterable[Example], buckets: list[_Bucket], texts: BinaryIO)
         name = example.client
         client = NOBODY if name is None else clients.setdefault(name, len(clients))
         bucket = buckets[(row if client == NOBODY else client) % BUCKETS]
-        bucket.meta.extend((client, labels.setdefault(example.label, len(labels)), len(encoded)))
+        group = NOBODY if example.group is UNSET else groups.setdefault(example.group, len(groups))
+        bucket.meta.extend((client, labels.setdefault(example.label, len(labels)), len(encoded), group))
         bucket.tokens.extend(encoded)
         bucket.rows.append(row)
         if len(bucket.tokens) > BUFFERED_TOKENS:
@@ -155,6 +158,7 @@ def _sort(directory: Path, buckets: list[_Bucket], names: _Names) -> None:
 
     tokens, label = create("tokens", np.int32, size), create("label", np.int32, examples)
     row, owner = create("row", np.int64, examples), create("client", np.int32, examples)
+    group = create("group", np.int32, examples)
     offsets = create("token_offsets", np.int64, examples + 1)
     ranks = {name: rank for rank, name in enumerate(sorted(names.labels))}
     codes = np.array([ranks[name] for name in names.labels], np.int32)
@@ -167,8 +171,9 @@ def _sort(directory: Path, buckets: list[_Bucket], names: _Names) -> None:
         part = slice(done, done + len(order))
         tokens[filled : filled + len(flat)] = flat[flat_positions(starts[order], lengths[order])]
         label[part], row[part], owner[part] = codes[meta[order, 1]], rows[order], meta[order, 0]
+        group[part] = meta[order, 3]
         offsets[part] = filled + np.cumsum(lengths[order]) - lengths[order]
         done, filled = part.stop, filled + len(flat)
     offsets[done] = filled
-    for made in tokens, label, row, owner, offsets:
+    for made in tokens, label, row, owner, group, offsets:
         made.flush()

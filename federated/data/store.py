@@ -9,6 +9,7 @@
     ├── token_offsets.npy     int64 `[N + 1]`, where each example's ids start
     ├── label.npy             int32 `[N]`, index into the labels
     ├── client.npy            int32 `[N]`, index into the clients, -1 where the source names none
+    ├── group.npy             int32 `[N]`, equal where rows are parts of one thing, -1 where the source does not say
     ├── row.npy               int64 `[N]`, place in the source, from 0
     ├── texts.bin             UTF-8 of all texts end to end, in the order of the source
     └── text_offsets.npy      int64 `[N + 1]`, by place in the source
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from federated.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 INFO = "store.json"
 
 
@@ -64,8 +65,8 @@ class ClientStore:
         self.labels, self.client_names = info.labels, info.clients
         self.tokens, self.token_offsets = self._map("tokens"), self._map("token_offsets")
         self.label, self.client, self.row = self._map("label"), self._map("client"), self._map("row")
-        self._text_offsets = self._map("text_offsets")
-        sizes = len(self.label), len(self.client), len(self.row), len(self._text_offsets) - 1
+        self.group, self._text_offsets = self._map("group"), self._map("text_offsets")
+        sizes = len(self.label), len(self.client), len(self.group), len(self.row), len(self._text_offsets) - 1
         if {len(self.token_offsets) - 1} != set(sizes) or self.token_offsets[-1] != len(self.tokens):
             raise DataError(f"{path} is damaged: its arrays do not fit each other. Make it again.")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from federated.data import spill
 from federated.data.encoding import build_encoding
@@ -22,7 +23,13 @@ pytestmark = pytest.mark.fast
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(has_tokens)
 EXAMPLES = st.lists(
-    st.builds(Example, TEXTS, st.sampled_from("ab"), st.none() | st.sampled_from([f"c{n}" for n in range(99)])),
+    st.builds(
+        Example,
+        TEXTS,
+        st.sampled_from("ab"),
+        st.none() | st.sampled_from([f"c{n}" for n in range(99)]),
+        group=st.just(UNSET) | st.sampled_from("xyz"),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -47,6 +54,9 @@ def test_everything_comes_back(tmp_path_factory, examples, buffered):
         client = store.client[position]
         assert (store.client_names[client] if client >= 0 else None) == example.client
         assert store.text(row) == example.text
+    groups = [None if example.group is UNSET else example.group for example in examples]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(name for name in groups if name))}
+    assert store.group[store.positions].tolist() == [numbers.get(name, -1) for name in groups]
 
 
 def test_a_client_lies_in_one_piece(stored):
@@ -111,7 +121,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     [
         ("store.json", None, "is no client store: store.json: No such file"),
         ("store.json", b"{", "is damaged: store.json"),
-        ("store.json", b'{"format": 0, "labels": [], "clients": []}', "has format 0, this program reads 1"),
+        ("store.json", b'{"format": 0, "labels": [], "clients": []}', "has format 0, this program reads 2"),
         ("tokens.npy", b"", "is damaged: tokens.npy"),
         ("label.npy", None, "is damaged: label.npy"),
     ],
@@ -139,7 +149,7 @@ def test_an_encoding_knows_only_what_training_has(stored):
     assert encoding.labels == ["x", "y"]
     assert encoding.read(store, np.array([1, 0])).token_ids.tolist() == [[2, 4], [3, 2]]
     with pytest.raises(DataError, match=r"the label 'z' \(1 examples\)"):
-        encoding.read(store, np.array([2]))
+        encoding.require_known(store, np.array([2]))
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=20))

@@ -84,14 +84,28 @@ def test_the_same_seed_gives_the_same_federation(build, messages):
     assert all((a.token_ids == b.token_ids).all() for a, b in zip(one.clients, same.clients, strict=True))
 
 
-def test_a_label_that_was_never_seen_is_named_and_counted(build):
+@pytest.mark.parametrize(("shares", "count"), [(Shares(0.2, validation=0.25), 20), (Shares(0.2, 0.25, 0.1), 18)])
+def test_a_label_that_only_others_have_is_refused_before_anything_is_trained(build, shares, count):
+    """Each client has a label of its own, and one of the four clients does not train."""
     rows = [Example(f"{label} {number}", label, label) for label in "abcd" for number in range(20)]
-    settings = {"partition_settings": PartitionSettings(), "shares": Shares(heldout=0.2, validation=0.25)}
-    federation = build(rows, min_count=1, **settings)
-    unseen = ({*"abcd"} - {*federation.labels}).pop()
-    named = rf"never seen in training: the label '{unseen}' \(20 examples\); known are '{federation.labels[0]}', "
+    named = (
+        rf"never seen in training: the label '[abcd]' \({count} examples\); known are '[abcd]', '[abcd]', '[abcd]'. "
+    )
     with pytest.raises(DataError, match=named):
-        federation.validation[0]
+        build(rows, min_count=1, partition_settings=PartitionSettings(), shares=shares)
+
+
+def test_windows_of_one_speech_are_all_held_out_or_none(build):
+    text = "abcdefghij" * 3
+    rows = [
+        Example(text[start : start + 5], text[start + 5], f"speaker {speech % 4}", group=str(speech))
+        for speech in range(40)
+        for start in range(20)
+    ]
+    federation = build(rows, partition_settings=PartitionSettings(), min_count=1, shares=Shares(heldout=0.2))
+    assert len(federation.heldout.label) == 160
+    owners = federation.heldout_owner
+    assert all(np.bincount(owners)[np.unique(owners)] % 20 == 0)
 
 
 def test_one_label_is_not_enough(build):

@@ -28,6 +28,31 @@ def test_holding_out_keeps_the_shares_of_the_labels(labels, fraction, seed):
     assert again.heldout.tolist() == parts.heldout.tolist()
 
 
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12)), min_size=30, max_size=80),
+    fraction=st.floats(0.2, 0.9),
+    seed=st.integers(0, 2**32),
+)
+def test_groups_are_held_out_as_a_whole(rows, fraction, seed):
+    labels, groups = np.array([label for label, _ in rows]), np.array([group for _, group in rows])
+    try:
+        parts = hold_out(labels, fraction=fraction, seed=seed, groups=groups)
+    except DataError:
+        return
+    assert sorted([*parts.train, *parts.heldout]) == list(range(len(rows)))
+    assert not set(groups[parts.train]) & set(groups[parts.heldout])
+    assert set(labels[parts.train]) == set(labels)
+    assert len(parts.heldout) <= round(fraction * len(rows))
+
+
+def test_groups_are_held_out_up_to_the_fraction_and_by_chance():
+    groups = np.repeat(np.arange(100), 10)
+    labels = np.arange(1_000) % 5
+    one, other = (hold_out(labels, fraction=0.2, seed=seed, groups=groups).heldout for seed in (1, 2))
+    assert len(one) == len(other) == 200
+    assert set(groups[one]) != set(groups[other])
+
+
 def test_labels_too_small_to_split_alone_are_held_out_together():
     labels = np.arange(1_000) // 2
     assert abs(len(hold_out(labels, fraction=0.2, seed=1).heldout) - 200) <= 1

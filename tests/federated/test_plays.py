@@ -41,6 +41,10 @@ def test_every_character_is_an_example_of_its_speaker(play):
     ]
 
 
+def test_windows_of_one_paragraph_are_one_group(play):
+    assert [example.group for example in read_plays(play, window=3, stride=1)] == [*"000001233"]
+
+
 def test_each_character_is_one_token(play):
     for example in read_plays(play, window=8, stride=1):
         assert len(tokenize(example.text)) == len(example.text.split())
@@ -61,7 +65,13 @@ def test_the_command_writes_what_a_preset_reads(play, capsys):
     out = play.parent / "plays.jsonl"
     assert main(["plays", "--input", str(play), "--output", str(out), "--stride", "1"]) == 0
     assert capsys.readouterr().out == f"9 examples of 2 speakers to {out}\n"
-    assert json.loads(out.read_text().splitlines()[0]) == {"id": 1, "text": "A", "label": "␣", "client": "Ann"}
+    assert json.loads(out.read_text().splitlines()[0]) == {
+        "id": 1,
+        "text": "A",
+        "label": "␣",
+        "client": "Ann",
+        "group": "0",
+    }
 
 
 @pytest.mark.parametrize(("input_", "output"), [("missing.txt", "x.jsonl"), ("play.txt", "missing/x.jsonl")])

@@ -57,6 +57,14 @@ def test_clients_are_kept(data):
     assert all(line["client"] == line["label"] for line in lines(train))
 
 
+def test_groups_stay_together(data):
+    data.write_text("stars,review,thread\n" + "".join(f"{n % 2},text {n},{n // 4}\n" for n in range(40)))
+    _, train, heldout = split(data, "--group-field", "thread")
+    groups = [{line["group"] for line in lines(path)} for path in (train, heldout)]
+    assert not groups[0] & groups[1]
+    assert len(lines(heldout)) == 8
+
+
 def test_generated_messages_keep_what_is_planted(tmp_path):
     path = tmp_path / "messages.jsonl"
     main(["generate", "--records", "30", "--output", str(path)])
