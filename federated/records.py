@@ -1,6 +1,7 @@
 """Where the rounds are written down: JSON Lines and TensorBoard."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,30 +32,52 @@ def open_records(directory: Path) -> Iterator[Callable[[RoundRecord], None]]:
         lines = (directory / ROUNDS).open("ab", buffering=0)
     except OSError as error:
         raise _unwritable(directory, str(error.strerror)) from error
-    writer = tf.summary.create_file_writer(str(directory / TENSORBOARD))
+    events = None
 
     def report(record: RoundRecord) -> None:
+        nonlocal events
         try:
             lines.write(msgspec.json.encode(record) + b"\n")
-            _summarize(record, writer)
+            events = events or files.enter_context(_begin_events(directory / TENSORBOARD, first=record.round))
+            _write_event(events, _summarize(record))
         except OSError as error:
             raise _unwritable(directory, str(error.strerror)) from error
         except tf.errors.OpError as error:
             raise _unwritable(directory, error.message.partition("\n")[0]) from error
 
-    with lines, contextlib.closing(writer):
+    with lines, contextlib.ExitStack() as files:
         yield report
 
 
-def _summarize(record: RoundRecord, writer: tf.summary.SummaryWriter) -> None:
-    with writer.as_default(step=record.round):
-        tf.summary.scalar("seconds", record.seconds)
-        for name, value in record.train.items():
-            tf.summary.scalar(f"train/{name}", value)
-        if record.heldout is not UNSET:
-            for name, value in record.heldout.items():
-                tf.summary.scalar(f"heldout/{name}", value)
-    writer.flush()
+def _begin_events(directory: Path, *, first: int) -> tf.io.TFRecordWriter:
+    """A file for TensorBoard, which begins by making it forget what it has read of rounds from `first` on.
+
+    A run that was killed has written rounds that are not in its checkpoint, and runs again; a directory may also hold
+    an earlier run. Without that mark, which `tf.summary` cannot write, both would be drawn over each other.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    # Files are read in the order of their names.
+    events = tf.io.TFRecordWriter(str(directory / f"events.out.tfevents.{time.time():.6f}"))
+    _write_event(events, tf.compat.v1.Event(file_version="brain.Event:2"))
+    _write_event(events, tf.compat.v1.Event(step=first, session_log=tf.compat.v1.SessionLog(status="START")))
+    return events
+
+
+def _write_event(events: tf.io.TFRecordWriter, event: tf.compat.v1.Event) -> None:
+    event.wall_time = time.time()
+    events.write(event.SerializeToString())
+    events.flush()
+
+
+def _summarize(record: RoundRecord) -> tf.compat.v1.Event:
+    heldout = {} if record.heldout is UNSET else record.heldout
+    figures = {
+        "seconds": record.seconds,
+        **{f"train/{name}": value for name, value in record.train.items()},
+        **{f"heldout/{name}": value for name, value in heldout.items()},
+    }
+    values = [tf.compat.v1.Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
+    return tf.compat.v1.Event(step=record.round, summary=tf.compat.v1.Summary(value=values))
 
 
 def _unwritable(directory: Path, reason: str) -> OutputError:

@@ -43,6 +43,19 @@ def stored(tmp_path: Path) -> Callable[[Iterable[Example]], ClientStore]:
 
 
 @pytest.fixture(scope="session")
+def read_tensorboard() -> Callable[[Path], dict[str, list[tuple[int, float]]]]:
+    """Reads a run's logs as TensorBoard does: (step, value) of each scalar."""
+
+    def read(logs: Path) -> dict[str, list[tuple[int, float]]]:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(logs / "tensorboard")).Reload()
+        return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def train_command() -> Callable[..., list[str]]:
     """Builds the command line of a trainer whose model is small."""
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import msgspec
 import pytest
-import tensorflow as tf
 
 from federated.data.store import ClientStore
 from worker.messages import RoundRecord
@@ -51,13 +50,8 @@ def test_every_round_is_on_record(trained):
     assert records[0].heldout is msgspec.UNSET
 
 
-def test_tensorboard_shows_the_same(trained):
-    (events,) = (trained.logs / "tensorboard").iterdir()
-    shown = {}
-    for record in tf.data.TFRecordDataset(str(events)).as_numpy_iterator():
-        event = tf.compat.v1.Event.FromString(record)
-        for value in event.summary.value:
-            shown.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+def test_tensorboard_shows_the_same(trained, read_tensorboard):
+    shown = read_tensorboard(trained.logs)
     records = msgspec.json.Decoder(RoundRecord).decode_lines((trained.logs / "rounds.jsonl").read_bytes())
     losses = [(record.round, pytest.approx(record.train["loss"])) for record in records]
     assert shown["train/loss"] == losses
