@@ -46,6 +46,11 @@ def check_privacy(config: Config, arguments: argparse.Namespace) -> None:
         )
     if arguments.noise_key and not private:
         raise ConfigError("--noise-key is for runs with --epsilon: others draw no noise.")
+    if private and config.training.patience:
+        raise ConfigError(
+            "training.patience and differential privacy do not go together: which model is the best would be told by "
+            "clients whose privacy nobody accounts for. Leave one of them out."
+        )
     if private and not config.availability.always:
         raise ConfigError(
             "[availability] and differential privacy do not go together: who happens to be there is no random sample, "

@@ -30,6 +30,7 @@ def refuse(tmp_path, monkeypatch, capsys):
 
 
 CLIPPED = ["--set", "aggregation.clip=1"]
+PATIENT = ["--set", "training.patience=2", "--set", "data.validation_clients=0.1"]
 FILE = ["--data", "reviews.csv", "--text-field", "review", "--label-field", "label"]
 
 
@@ -67,6 +68,10 @@ FILE = ["--data", "reviews.csv", "--text-field", "review", "--label-field", "lab
         (
             ["--preset", "demo", "--epsilon", "8", *CLIPPED, "--set", "availability.available=0.5"],
             ["[availability]", "differential privacy", "no random sample"],
+        ),
+        (
+            ["--preset", "demo", "--epsilon", "8", *CLIPPED, *PATIENT],
+            ["training.patience", "differential privacy"],
         ),
         (
             ["--preset", "demo", "--set", "aggregation.secure_sum=true", "--set", "aggregation.combine=median"],
