@@ -4,6 +4,7 @@ The server adds every round's update to the model as it is, so the noise that wa
 weights: far more of it is asked for than the clipped updates could make up.
 """
 
+import functools
 import json
 import math
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from worker.privacy import PrivacyCard
 
 pytestmark = pytest.mark.train
 
-ROUNDS, COHORT, CLIENTS, CLIP = 7, 4, 32, 0.25
+ROUNDS, COHORT, CLIENTS, CLIP = 7, 4, 32, 0.02
 
 PRESET = f"""
 seed = 3
@@ -68,8 +69,9 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """Trains what a configuration file asks for."""
+    """Trains what a configuration file asks for; the same once only."""
 
+    @functools.cache
     def run(sections: str, *arguments: str) -> Run:
         directory = tmp_path_factory.mktemp("run")
         preset, out, figures = directory / "preset.toml", directory / "model", directory / "figures.json"
@@ -109,7 +111,7 @@ def test_clipping_alone_bounds_every_step(train, initial):
     run = train(CLIPPED)
     moved = float(np.linalg.norm(run.weights - initial))
     assert run.card == "none"
-    assert 0.5 * ROUNDS * CLIP < moved <= ROUNDS * CLIP
+    assert 0.3 * ROUNDS * CLIP < moved <= ROUNDS * CLIP
     assert float(np.linalg.norm(train("").weights - initial)) > 2 * ROUNDS * CLIP, "the clip is not felt"
 
 
