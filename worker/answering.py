@@ -5,19 +5,17 @@ alone, so that its neighbours get their answers. Before that record is blamed, t
 that it must be able to answer: if it fails there, the model is guilty, and no record.
 """
 
-import heapq
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from enum import Enum
+from functools import partial
 from typing import NamedTuple, Protocol, Self, TypeVar
 
-import msgspec
-import numpy as np
 import structlog
 
 from worker.batching import bisect, plan_batches
-from worker.bundle import AttentionAxes, Manifest
+from worker.bundle import Manifest
 from worker.errors import (
     BundleError,
     DecodeError,
@@ -26,14 +24,13 @@ from worker.errors import (
     RecordError,
     ScoringError,
     UnscorableError,
-    ValidationError,
 )
-from worker.features import EncodedText, TextEncoder, pad
 from worker.limits import Limits
-from worker.messages import AttentionMap, Classification, ModelRef, Prediction, event_type
+from worker.messages import ModelRef
 from worker.ports import Clock, Record, Scorer, Scores
-
-WEIGHT_DECIMALS = 6
+from worker.predictions import Detail, PredictionWriter, TokenLists, write_tokens
+from worker.reading import Event, EventReader
+from worker.texts import Texts, TextsEncoder
 
 
 class Skipped(Enum):
@@ -58,24 +55,12 @@ class Timer(Protocol):
         ...
 
 
-class _Row(NamedTuple):
-    """A record that can be scored."""
+class _Readable(NamedTuple):
+    """The records of a slice that the model can be asked about, and what answers repeat of them."""
 
-    place: int
-    record: Record
-    event: msgspec.Struct
-    text: EncodedText
-
-
-class Detail(NamedTuple):
-    """What an answer tells."""
-
-    abstain_below: float = 0.0
-    """Probability of the best label under which it is not named."""
-    weights: int | None = None
-    """How many of the largest weights are shown; None for all."""
-    token_text: bool = True
-    """Whether the text of the tokens is repeated."""
+    events: Sequence[Event]
+    texts: Texts
+    tokens: TokenLists
 
 
 DEFAULT_LIMITS, EVERYTHING = Limits(), Detail()
@@ -115,30 +100,26 @@ class Answerer:
             clock: for the scored time.
             timer: measures the stages.
         """
-        self._labels = manifest.labels
-        self._axes = manifest.attention
-        self._field = manifest.fields[0].name
-        self.model = ModelRef(manifest.name, manifest.version, manifest.training.rounds)
-        """What the predictions name."""
-        self._decoder = msgspec.json.Decoder(event_type({self._field: record_field}, id_field))
-        self._record_field = record_field
-        self._encode = TextEncoder(
-            vocabulary, max_tokens=manifest.fields[0].max_tokens, refused_tokens=limits.tokens
-        ).encode
-        self._limits = limits
-        self._detail = detail
+        field = manifest.fields[0]
+        self._reader = EventReader(field=field.name, record_field=record_field, id_field=id_field, limits=limits)
+        self._encoder = TextsEncoder(vocabulary, max_tokens=field.max_tokens, refused_tokens=limits.tokens)
+        self._writer = PredictionWriter(manifest, detail=detail)
         self._scorer = scorer
         self._prove = prove
         self._skip_tombstones = skip_tombstones
         self._batch_records = batch_records
         self._clock = clock
         self._timer = timer
-        self._to_json = msgspec.json.Encoder().encode
+
+    @property
+    def model(self) -> ModelRef:
+        """What the predictions name."""
+        return self._writer.model
 
     def under(self, generation: int) -> Self:
         """The same, with predictions that name this generation of the deployment."""
         same = copy(self)
-        same.model = msgspec.structs.replace(self.model, generation=generation)
+        same._writer = self._writer.under(generation)
         return same
 
     def answer(self, records: Sequence[Record]) -> list[Answer]:
@@ -148,70 +129,60 @@ class Answerer:
             ScoringError: the model failed; no record is to blame.
         """
         answers: list[Answer | None] = [None] * len(records)
-        rows: list[_Row] = []
+        events: list[Event] = []
         with self._timer("decode"):
             for place, record in enumerate(records):
                 read = self._read(place, record)
-                if isinstance(read, _Row):
-                    rows.append(read)
+                if isinstance(read, Event):
+                    events.append(read)
                 else:
                     answers[place] = read
-        for batch in plan_batches([len(row.text.ids) for row in rows], max_rows=self._batch_records):
-            for members, scores in self._score([rows[member] for member in batch]):
-                with self._timer("encode"):
-                    for row, answer in zip(members, self._encode_batch(members, scores), strict=True):
-                        answers[row.place] = answer
+        for event, answer in self._answer_events(events):
+            answers[event.place] = answer
         complete = [answer for answer in answers if answer is not None]
         assert len(complete) == len(records), "every record has an answer"
         return complete
 
-    def _read(self, place: int, record: Record) -> _Row | RecordError | Skipped:
+    def _read(self, place: int, record: Record) -> Event | RecordError | Skipped:
         if record.value is None and self._skip_tombstones:
             return Skipped.TOMBSTONE
-        stage: type[RecordError] = DecodeError
         try:
-            event = self._decode(record)
-            stage = FeatureError
-            return _Row(place, record, event, self._encode(getattr(event, self._field)))
+            return self._reader.read(place, record)
         except RecordError as error:
             return _without_frames(error)
         except Exception as error:  # noqa: BLE001 - told, and answered
-            return _unexpected(stage, record, error)
+            return _unexpected(DecodeError, record, error)
 
-    def _decode(self, record: Record) -> msgspec.Struct:
-        if record.fault is not None:
-            raise record.fault
-        self._limits.check(record)
-        if record.value is None:
-            raise DecodeError(
-                "the record has no value (a tombstone). Send a JSON object, or set LIMELIGHT_TOMBSTONES=skip."
-            )
+    def _answer_events(self, events: Sequence[Event]) -> Iterator[tuple[Event, Answer]]:
+        """Answers events together, or one by one where that meets a fault of ours."""
         try:
-            # msgspec skips unknown fields without looking at their bytes; a passthrough would carry bad ones on.
-            record.value.decode()
-            event: msgspec.Struct = self._decoder.decode(record.value)
-            # It would stand in the answer as it is: numbers that no reader can hold, surrogates, any depth.
-            _require_readable(event.passthrough)  # type: ignore[attr-defined]
-        except UnicodeDecodeError as error:
-            raise DecodeError(f"the value is not UTF-8: {error.reason} at byte {error.start}.") from error
-        except msgspec.ValidationError as error:
-            raise ValidationError(f"{error}. The model reads the text field `{self._record_field}`.") from error
-        except msgspec.DecodeError as error:
-            raise DecodeError(f"the value is not JSON: {error}.") from error
-        except RecursionError as error:
-            raise DecodeError("the value nests deeper than the decoder can follow.") from error
-        if not getattr(event, self._field):
-            raise ValidationError(f"`{self._record_field}` is empty. The model needs at least one token.")
-        return event
+            with self._timer("decode"):
+                texts = self._encoder.encode([event.text for event in events])
+            with self._timer("encode"):
+                readable = _Readable(events, texts, write_tokens(texts, events))
+        except Exception as error:  # noqa: BLE001 - told, and answered
+            if len(events) == 1:
+                yield events[0], _unexpected(FeatureError, events[0].record, error)
+            else:
+                for event in events:
+                    yield from self._answer_events([event])
+            return
+        for row, refusal in texts.refused.items():
+            yield events[row], _without_frames(refusal)
+        for batch in plan_batches(texts.lengths, max_rows=self._batch_records):
+            for rows, scores in self._score(texts, batch):
+                with self._timer("encode"):
+                    answers = self._write(readable, rows, scores)
+                yield from zip([events[row] for row in rows], answers, strict=True)
 
-    def _score(self, batch: Sequence[_Row]) -> Iterator[tuple[Sequence[_Row], Scores | UnscorableError]]:
-        """Scores `batch`, in parts if it has to.
+    def _score(self, texts: Texts, batch: Sequence[int]) -> Iterator[tuple[Sequence[int], Scores | UnscorableError]]:
+        """Scores the texts of `batch`, in parts if it has to.
 
         Raises:
             ScoringError: the model is guilty.
         """
         proved = False
-        for rows, scores in bisect(batch, self._score_rows):
+        for rows, scores in bisect(batch, partial(self._score_rows, texts)):
             if isinstance(scores, ScoringError):
                 if not proved:
                     self._prove_model(scores)
@@ -220,10 +191,10 @@ class Answerer:
             else:
                 yield rows, scores
 
-    def _score_rows(self, rows: Sequence[_Row]) -> Scores | ScoringError:
+    def _score_rows(self, texts: Texts, rows: Sequence[int]) -> Scores | ScoringError:
         with self._timer("score"):
             try:
-                return self._scorer.score(pad([row.text.ids for row in rows]))
+                return self._scorer.score(texts.pad(rows))
             except ScoringError as error:
                 return _without_frames(error)
 
@@ -233,79 +204,18 @@ class Answerer:
         except (ScoringError, BundleError) as error:
             raise ScoringError(f"{failure} It fails on its golden records, too: {error}") from error
 
-    def _encode_batch(self, rows: Sequence[_Row], scores: Scores | UnscorableError) -> Iterator[Answer]:
+    def _write(self, readable: _Readable, rows: Sequence[int], scores: Scores | UnscorableError) -> Sequence[Answer]:
         if isinstance(scores, UnscorableError):
-            yield from [scores] * len(rows)
-            return
-        scored_ms = self._clock.now_ms()
-        probabilities = scores.probabilities.tolist()
-        best = scores.probabilities.argmax(axis=1).tolist()
-        # float64 before rounding: a rounded float32 prints with its own noise.
-        weights = {name: np.round(w.astype(np.float64), WEIGHT_DECIMALS) for name, w in scores.attention.items()}
-        for index, row in enumerate(rows):
-            attention = {name: array[index, : len(row.text.ids)].tolist() for name, array in weights.items()}
-            try:
-                output = self._classify(probabilities[index], best[index])
-                yield self._to_json(self._predict(row, output, attention, scored_ms))
-            except Exception as error:  # noqa: BLE001 - told, and answered
-                yield _unexpected(EncodeError, row.record, error)
-
-    def _classify(self, probabilities: list[float], best: int) -> Classification:
-        by_label = dict(zip(self._labels, (round(p, WEIGHT_DECIMALS) for p in probabilities), strict=True))
-        label = self._labels[best]
-        # The model's own number decides, not the rounded one that is shown.
-        abstained = probabilities[best] < self._detail.abstain_below
-        return Classification(
-            label=None if abstained else label,
-            score=by_label[label],
-            probabilities=by_label,
-            abstained=abstained,
-        )
-
-    def _predict(
-        self, row: _Row, output: Classification, attention: dict[str, list[float]], scored_ms: int
-    ) -> Prediction:
-        text: str = getattr(row.event, self._field)
-        position = row.record.position
-        identifier = row.event.id  # type: ignore[attr-defined]
-        return Prediction(
-            id=str(position) if identifier is None else str(identifier),
-            source=position,
-            output=output,
-            attention=[self._show(axes, text, row.text, attention[axes.name]) for axes in self._axes],
-            model=self.model,
-            event_timestamp_ms=row.record.timestamp_ms,
-            scored_timestamp_ms=scored_ms,
-            passthrough=row.event.passthrough,  # type: ignore[attr-defined]
-        )
-
-    def _show(self, axes: AttentionAxes, text: str, encoded: EncodedText, weights: list[float]) -> AttentionMap:
-        spans = encoded.spans
-        if (most := self._detail.weights) is not None and most < len(weights):
-            kept = strongest(weights, most)
-            spans, weights = [spans[place] for place in kept], [weights[place] for place in kept]
-        return AttentionMap(
-            name=axes.name,
-            axes=axes.axes,
-            field=axes.field,
-            spans=spans,
-            weights=weights,
-            truncated=encoded.truncated,
-            items=[text[start:end] for start, end in spans] if self._detail.token_text else msgspec.UNSET,
-        )
-
-
-def strongest(weights: Sequence[float], count: int) -> list[int]:
-    """Places of the `count` largest weights, in the order of the text; among equals the first."""
-    return sorted(heapq.nlargest(count, range(len(weights)), key=weights.__getitem__))
-
-
-def _require_readable(passthrough: msgspec.Raw | msgspec.UnsetType) -> None:
-    if isinstance(passthrough, msgspec.Raw):
+            return [scores] * len(rows)
         try:
-            msgspec.json.decode(passthrough)
-        except msgspec.ValidationError as error:
-            raise ValidationError(f"passthrough cannot be read back: {error}.") from error
+            return self._writer.write(*readable, rows, scores, scored_ms=self._clock.now_ms())
+        except Exception as error:  # noqa: BLE001 - told, and answered
+            if len(rows) == 1:
+                return [_unexpected(EncodeError, readable.events[rows[0]].record, error)]
+            # Each alone: the neighbours of the one that we cannot write get their answers.
+            return [
+                answer for index, row in enumerate(rows) for answer in self._write(readable, [row], scores.only(index))
+            ]
 
 
 def _without_frames(error: Failure) -> Failure:

@@ -8,24 +8,29 @@ falls above 64 (measured on the LSTM of the demo's size).
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from worker.errors import ScoringError
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
-def plan_batches(lengths: Sequence[int], *, max_rows: int) -> list[list[int]]:
+def plan_batches(lengths: NDArray[np.int64], *, max_rows: int) -> Iterator[list[int]]:
     """Groups rows by length.
 
     Args:
-        lengths: tokens of each row.
+        lengths: `[N]`, tokens of each row. Rows without any are left out.
         max_rows: most rows in one batch.
 
-    Returns:
-        Lists of row indices. Every row is in exactly one of them.
+    Yields:
+        Row numbers. Every row with tokens is in exactly one batch.
     """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    return [order[start : start + max_rows] for start in range(0, len(order), max_rows)]
+    order = np.argsort(lengths, kind="stable").tolist()
+    empty = len(lengths) - np.count_nonzero(lengths)
+    for start in range(empty, len(order), max_rows):
+        yield order[start : start + max_rows]
 
 
 def bisect(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-from worker.answering import Answerer, Detail, Timer
+from worker.answering import Answerer, Timer
 from worker.bundle import Bundle
 from worker.caution import Answering
 from worker.clock import SystemClock
@@ -15,6 +15,7 @@ from worker.logs import configure
 from worker.models.serving import LoadedModel, Plan
 from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
 from worker.opening import bundle_loader, open_plan, open_router
+from worker.predictions import Detail
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
 from worker.transport.connections import Connections

@@ -25,6 +25,9 @@ from worker.errors import RecordError
 
 SCHEMA_VERSION = 1
 
+WEIGHT_DECIMALS = 6
+"""Of probabilities and weights in a Prediction."""
+
 Headers = list[tuple[str, bytes | None]]
 """Kafka record headers: keys may repeat, their order is kept, and a value may be null."""
 

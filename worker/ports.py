@@ -6,7 +6,7 @@ same bodies on the in-memory adapters and on a real broker.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,6 +198,11 @@ class Scores(NamedTuple):
     """`[B, C]`"""
     attention: Mapping[str, NDArray[np.float32]]
     """Attention name -> weights `[B, T]`, 0 on padding. Empty for a model without attention."""
+
+    def only(self, row: int) -> Self:
+        """The answer to one row, as a batch of its own."""
+        attention = {name: weights[row : row + 1] for name, weights in self.attention.items()}
+        return self._replace(probabilities=self.probabilities[row : row + 1], attention=attention)
 
 
 class Scorer(Protocol):

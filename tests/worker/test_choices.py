@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer, Answerer, Detail, strongest
+from worker.answering import Answer, Answerer
 from worker.bundle import Bundle
 from worker.clock import SystemClock
 from worker.errors import DecodeError, FeatureError, SettingsError
 from worker.limits import Limits
 from worker.messages import Prediction
 from worker.ports import Record
+from worker.predictions import Detail, strongest
 from worker.scorer import OnnxScorer
 
 pytestmark = pytest.mark.fast

@@ -1,5 +1,6 @@
 """A record that the model cannot score does not take its neighbours along; a model that cannot score blames nobody."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -103,22 +104,32 @@ def test_bisecting_isolates_exactly_the_guilty(guilty: set[int], count: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("part", "kind"), [("_decode", DecodeError), ("_encode", FeatureError), ("_predict", EncodeError)]
+    ("part", "holds_guilty", "kind"),
+    [
+        ("_reader.read", lambda place, _: place == 1, DecodeError),
+        ("_encoder.encode", lambda texts: "guilty" in texts, FeatureError),
+        ("_writer.write", lambda events, _, __, rows, ___: "guilty" in [events[r].text for r in rows], EncodeError),
+    ],
 )
 def test_a_fault_of_ours_costs_one_record(
-    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, part: str, kind: type[Exception]
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    part: str,
+    holds_guilty: Callable[..., bool],
+    kind: type[Exception],
 ) -> None:
     answerer = build(tiny_bundle)
-    whole, calls = getattr(answerer, part), iter(range(3))
+    owner, method = part.split(".")
+    whole = getattr(getattr(answerer, owner), method)
 
-    def fail_once(*arguments: Any) -> Any:
-        if next(calls) == 1:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        if holds_guilty(*arguments):
             raise ZeroDivisionError("oops")
-        return whole(*arguments)
+        return whole(*arguments, **options)
 
-    monkeypatch.setattr(answerer, part, fail_once)
+    monkeypatch.setattr(getattr(answerer, owner), method, fail)
 
-    first, second, third = ask(answerer, ["late"] * 3)
+    first, second, third = ask(answerer, ["late", "guilty", "late"])
 
     assert type(second) is kind
     assert "unexpected ZeroDivisionError: oops" in str(second)
