@@ -7,7 +7,6 @@ Representation: the texts stand one behind the other in one buffer of `M` bytes,
 `TAIL` behind the last. A token is a half-open range of places in this buffer.
 """
 
-import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,6 +37,12 @@ def _classify(code: int) -> int:
 _CLASSES = np.array([_classify(code) for code in range(_ASCII)], np.uint8)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_WORD_BYTES + 1)], np.uint64)
 """Number of bytes -> what keeps so many of a little-endian word."""
+
+
+_SPARSENESS = 8
+"""Slots of the hash table for each token: one look finds nearly all."""
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 over the golden ratio."""
 
 
 class Tokens(NamedTuple):
@@ -88,8 +93,8 @@ def split_all(characters: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Toke
 class TokenIndex:
     """Finds ids of ASCII tokens.
 
-    A token of at most `KEY_BYTES` is a pair of machine words; the mixed pairs are sorted, and what is found there is
-    compared with the pair itself, so that no other token can ever pass for it.
+    A token of at most `KEY_BYTES` is a pair of machine words. They are kept in a hash table with open addressing;
+    what is found there is compared with the pair itself, so that no other token can ever pass for it.
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
@@ -97,21 +102,25 @@ class TokenIndex:
         Args:
             vocabulary: token of each id.
         """
-        self._ids = {token: index for index, token in enumerate(vocabulary)}
         # A token that stands there twice has the id of the last, as in any dictionary.
-        known = [
-            (token.encode().ljust(KEY_BYTES, b"\0"), index)
+        self._ids = {token: index for index, token in enumerate(vocabulary)}
+        known = {
+            token.encode().ljust(KEY_BYTES, b"\0"): index
             for token, index in self._ids.items()
-            if token.isascii() and 0 < len(token) <= KEY_BYTES
-        ]
-        pairs = np.frombuffer(b"".join(key for key, _ in known), "<u8").reshape(-1, 2)
-        self._multiplier = _find_multiplier(pairs)
-        mixed = self._mix(pairs[:, 0], pairs[:, 1])
-        order = np.argsort(mixed)
-        # A last entry that equals nothing, for what sorts behind all others.
-        self._mixed = mixed[order]
-        self._low, self._high = (np.append(pairs[order, word], np.uint64(0)) for word in (0, 1))
-        self._found = np.append(np.array([index for _, index in known], np.int32)[order], np.int32(UNKNOWN_ID))
+            if token.isascii() and len(token) <= KEY_BYTES
+        }
+        # The last entry stands for every token that is not there.
+        pairs = np.frombuffer(b"".join([*known, bytes(KEY_BYTES)]), "<u8").reshape(-1, 2)
+        self._low, self._high = pairs[:, 0].copy(), pairs[:, 1].copy()
+        self._found = np.array([*known.values(), UNKNOWN_ID], np.int32)
+        bits = (len(known) * _SPARSENESS).bit_length()
+        self._shift, self._last_slot = np.uint64(64 - bits), (1 << bits) - 1
+        self._entries = np.full(1 << bits, len(known), np.int32)
+        for entry, wanted in enumerate(self._slots(self._low[:-1], self._high[:-1]).tolist()):
+            slot = wanted
+            while self._entries[slot] != len(known):
+                slot = (slot + 1) & self._last_slot
+            self._entries[slot] = entry
 
     def find(
         self, characters: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]
@@ -128,22 +137,26 @@ class TokenIndex:
         words: NDArray[np.uint64] = np.ndarray(shape, np.dtype("<u8"), characters.data, strides=(1,))
         low = words[starts] & _MASKS[np.minimum(lengths, _WORD_BYTES)]
         high = words[starts + _WORD_BYTES] & _MASKS[np.clip(lengths - _WORD_BYTES, 0, _WORD_BYTES)]
-        places = np.searchsorted(self._mixed, self._mix(low, high))
-        is_known = (self._low[places] == low) & (self._high[places] == high) & (lengths <= KEY_BYTES)
-        ids: NDArray[np.int32] = np.where(is_known, self._found[places], np.int32(UNKNOWN_ID))
+        slots = self._slots(low, high)
+        entries = self._entries[slots]
+        missed = np.flatnonzero(self._is_other(entries, low, high))
+        while len(missed):
+            slots[missed] = (slots[missed] + 1) & self._last_slot
+            entries[missed] = self._entries[slots[missed]]
+            missed = missed[self._is_other(entries[missed], low[missed], high[missed])]
+        ids: NDArray[np.int32] = self._found[entries]
         for token in np.flatnonzero(lengths > KEY_BYTES).tolist():
             text = characters[starts[token] : starts[token] + lengths[token]].tobytes().decode()
             ids[token] = self._ids.get(text, UNKNOWN_ID)
         return ids
 
-    def _mix(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        return low ^ (high * self._multiplier)
+    def _slots(self, low: NDArray[np.uint64], high: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Where to look first (Fibonacci hashing: Knuth, The Art of Computer Programming 3, 6.4)."""
+        return (((low ^ (high * _GOLDEN)) * _GOLDEN) >> self._shift).astype(np.int64)
 
-
-def _find_multiplier(pairs: NDArray[np.uint64]) -> np.uint64:
-    """An odd number under which no two pairs mix to the same; almost any will do."""
-    chance = random.Random(0)
-    while True:
-        multiplier = np.uint64(chance.getrandbits(64) | 1)
-        if len(np.unique(pairs[:, 0] ^ (pairs[:, 1] * multiplier))) == len(pairs):
-            return multiplier
+    def _is_other(
+        self, entries: NDArray[np.int32], low: NDArray[np.uint64], high: NDArray[np.uint64]
+    ) -> NDArray[np.bool_]:
+        """Whether an entry is some other token, and so the one that is looked for may stand behind it."""
+        is_other: NDArray[np.bool_] = (self._low[entries] != low) | (self._high[entries] != high)
+        return is_other & (entries < len(self._low) - 1)

@@ -15,6 +15,7 @@ from worker.messages import WEIGHT_DECIMALS, AttentionMap, Classification, Model
 
 # No JSON holds these characters: inside a string they are escaped.
 _JSON: Any = Raw(b"\x00")
+_TEXT: Any = Raw(b'"\x00"')
 _INTEGER: Any = Raw(b"\x01")
 _DECIMALS: Any = Raw(b"\x02")
 _FORMATS = {b"%": b"%%", b"\x00": b"%b", b"\x01": b"%d", b"\x02": b"%%.%df" % WEIGHT_DECIMALS}
@@ -25,9 +26,10 @@ def draw_form(
 ) -> bytes:
     """A template for the operator ``%``.
 
-    Its values are, in this order: id (JSON); topic (JSON), partition and offset; label (JSON) and score;
-    each label's probability; abstained (JSON); for each of `axes` spans, weights (the insides of lists), truncated
-    and, if asked for, items (inside of a list); the event's and the scored timestamp; and passthrough, if asked for.
+    Its values are, in this order: id (JSON); topic (JSON), partition and offset; label (JSON) and score; each label's
+    probability; abstained (JSON); for each of `axes` spans, weights (the insides of lists), truncated (JSON) and, if
+    asked for, items (the inside of a list but for its first and last quote); the event's and the scored timestamp; and
+    passthrough, if asked for.
     """
     attention = AttentionMap(
         name="",
@@ -36,7 +38,7 @@ def draw_form(
         spans=[_JSON],
         weights=[_JSON],
         truncated=_JSON,
-        items=[_JSON] if with_items else UNSET,
+        items=[_TEXT] if with_items else UNSET,
     )
     form = Prediction(
         id=_JSON,

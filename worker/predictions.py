@@ -43,6 +43,7 @@ class TokenLists(NamedTuple):
 
     spans: Sequence[bytes]
     items: Sequence[bytes]
+    """Without the first and the last quote."""
 
 
 def write_tokens(texts: Texts, events: Sequence[Event]) -> TokenLists:
@@ -53,23 +54,20 @@ def write_tokens(texts: Texts, events: Sequence[Event]) -> TokenLists:
         events: theirs.
     """
     spans, items = [b""] * len(events), [b""] * len(events)
-    is_read = texts.lengths > 0
-    plain = np.flatnonzero(texts.plain & is_read)
-    begins = texts.begins[plain]
-    ends = begins + texts.lengths[plain]
-    columns = texts.spans[: len(texts.starts)]
-    written = zip(
-        plain.tolist(),
-        write_spans(columns, begins, ends),
-        quote_tokens(texts.characters, texts.starts, columns[:, 1] - columns[:, 0], begins, ends),
+    is_read, are_together = texts.lengths > 0, len(texts.starts)
+    rows = np.flatnonzero(is_read & (texts.begins < are_together))
+    firsts, places = texts.begins[rows], texts.spans[:are_together]
+    for row, own_spans, own_items in zip(
+        rows.tolist(),
+        write_spans(places, firsts, firsts + texts.lengths[rows]),
+        quote_tokens(texts.characters, texts.starts, places[:, 1] - places[:, 0], firsts),
         strict=True,
-    )
-    for row, own_spans, own_items in written:
+    ):
         spans[row], items[row] = own_spans, own_items
-    for row in np.flatnonzero(~texts.plain & is_read).tolist():
+    for row in np.flatnonzero(is_read & ~texts.plain).tolist():
         begin, text = texts.begins[row], events[row].text
         places = texts.spans[begin : begin + texts.lengths[row]].tolist()
-        spans[row], items[row] = _inside(places), _inside([text[start:end] for start, end in places])
+        spans[row], items[row] = _inside(places), _inside([text[start:end] for start, end in places])[1:-1]
     return TokenLists(spans, items)
 
 
@@ -178,7 +176,7 @@ class PredictionWriter:
                     own = np.round(weights[index, : lengths[index]].astype(np.float64), WEIGHT_DECIMALS)
                     kept = strongest(own.tolist(), most)
                     places = texts.spans[texts.begins[row] + kept].tolist()
-                    spans[index], items[index] = _inside(places), _inside([event.text[a:b] for a, b in places])
+                    spans[index], items[index] = _inside(places), _inside([event.text[a:b] for a, b in places])[1:-1]
                     written[index] = _write_weights_alone(own[kept])
         return [spans, written, truncated, items] if self._detail.token_text else [spans, written, truncated]
 

@@ -9,11 +9,12 @@ from msgspec import UNSET, Raw
 
 from worker.bundle import AttentionAxes, Bundle, Manifest
 from worker.features import EncodedText, TextEncoder
+from worker.json_columns import LARGEST
 from worker.messages import AttentionMap, Classification, ModelRef, Prediction
 from worker.ports import Record, Scores
 from worker.predictions import Detail, PredictionWriter, strongest, write_tokens
 from worker.reading import Event
-from worker.texts import TextsEncoder
+from worker.texts import LONGEST_CHARACTERS, TextsEncoder
 
 pytestmark = pytest.mark.fast
 
@@ -75,6 +76,10 @@ def write_slowly(manifest: Manifest, detail: Detail, event: Event, text: Encoded
         passthrough=event.passthrough,
     )
     return msgspec.json.encode(prediction)
+
+
+def test_places_of_texts_that_are_written_together_have_few_enough_digits() -> None:
+    assert LONGEST_CHARACTERS <= LARGEST
 
 
 @given(events=slices(), detail=details, seed=st.integers(0, 99), scale=st.sampled_from([1.0, 9.49, 30.0, -1.0]))
