@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
         return status
     except LimelightError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print(error.line(), file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Whoever read our output has left, as `head` does. Python would complain again when it flushes at exit.

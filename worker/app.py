@@ -31,8 +31,9 @@ from worker.ports import Offsets, Record, Sink
 from worker.reporting import Reporter
 from worker.served import Served, open_served
 from worker.settings import Settings
+from worker.share import ALONE, Share
 from worker.start import Start
-from worker.stopping import Stopping
+from worker.stopping import LEAVE_SECONDS, Stopping
 from worker.transport.connections import Connections, Feed, GroupSource
 from worker.transport.terms import client_id
 
@@ -44,8 +45,6 @@ FIRST_BACKOFF_SECONDS = 0.02
 MAX_DOUBLINGS = 6
 STATUS_SECONDS = 0.05
 """A status waits no longer for brokers that do not take it: it is sent on the thread that polls."""
-LEAVE_SECONDS = 10.0
-"""Time to close the clients after the drain, before the process leaves without them."""
 
 log = structlog.get_logger("worker")
 
@@ -63,18 +62,29 @@ class Clients:
 class StreamWorker:
     """Scores a topic until it is told to stop."""
 
-    def __init__(self, settings: Settings, *, ready_file: Path | None, until: Offsets | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        ready_file: Path | None = None,
+        until: Offsets | None = None,
+        share: Share = ALONE,
+        is_paused: bool = False,
+    ) -> None:
         """
         Args:
             settings: effective settings.
             ready_file: written once, when the worker is ready; see `worker.start`.
             until: ends by itself when everything before these offsets is answered; see `worker.backfill`.
+            share: which of several processes this is; see `worker.fleet`.
+            is_paused: begins as if an administrator had paused it.
         """
         self._settings = settings
         self._until = until
+        self._share = share
         self._clock = SystemClock()
         self._metrics = Metrics()
-        self._readiness = Readiness()
+        self._readiness = Readiness(reading=not is_paused)
         self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
         self._ownership = Ownership()
         self._is_departure = False
@@ -140,7 +150,7 @@ class StreamWorker:
     def _open_models(self, opened: ExitStack) -> Served:
         """Loads and proves what answers."""
         settings, metrics, readiness = self._settings, self._metrics, self._readiness
-        served = open_served(opened, settings, timer=self._time, metrics=metrics, readiness=readiness)
+        served = open_served(opened, settings, self._share, timer=self._time, metrics=metrics, readiness=readiness)
         readiness.model_warmed = True
         self._start.mark("model_ready_seconds")
         return served
@@ -148,7 +158,9 @@ class StreamWorker:
     def _open_clients(self, opened: ExitStack, connections: Connections) -> Clients:
         """Takes this worker's place in the group; whoever had it before is fenced."""
         settings = self._settings
-        instance = opened.enter_context(closing(Instance(settings.group_id, settings.instance_id)))
+        instance = opened.enter_context(
+            closing(Instance(settings.group_id, settings.instance_id, process=self._share.process))
+        )
         source = connections.open_source(instance=instance.name, ownership=self._ownership)
         opened.callback(self._part_from, source)
         sink = opened.enter_context(
@@ -211,7 +223,7 @@ class StreamWorker:
     def _answer_cautiously(self, opened: ExitStack, served: Served, attempts: Attempts) -> CautiousAnswering[Plan]:
         cautious = CautiousAnswering(
             served.answer,
-            partial(build_answering_in_child, self._settings),
+            partial(build_answering_in_child, self._settings, self._share),
             plan=lambda: served.models.plan,
             progressed=self._heartbeat.beat,
             found=attempts.acquit,

@@ -16,12 +16,13 @@ from worker.models.serving import LoadedModel, Plan
 from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
 from worker.opening import bundle_loader, open_plan, open_router
 from worker.predictions import Detail
-from worker.scorer import OnnxScorer
+from worker.scorer import OnnxScorer, available_cpus
 from worker.settings import Settings
+from worker.share import ALONE, Share
 from worker.transport.connections import Connections
 
 
-def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel:
+def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Share = ALONE) -> LoadedModel:
     """Loads the bundle's model, checks it on its golden records and builds what answers records with it.
 
     Raises:
@@ -31,7 +32,12 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel
     field = bundle.manifest.fields[0]
     require_tokenizer(bundle.path, field)
     record_field = settings.field_map([field.name])[field.name]
-    scorer = OnnxScorer(bundle, provider=settings.execution_provider, session_options=settings.session_options)
+    scorer = OnnxScorer(
+        bundle,
+        threads=share.threads(available_cpus()),
+        provider=settings.execution_provider,
+        session_options=settings.session_options,
+    )
     prove = partial(check_golden_records, bundle.without_graphs(), scorer)
     prove()
     if settings.registry is not None:
@@ -55,19 +61,21 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle) -> LoadedModel
     return LoadedModel(bundle.path, answerer, prove)
 
 
-def build_answering_in_child(settings: Settings, plan: Plan) -> Answering:
+def build_answering_in_child(settings: Settings, share: Share, plan: Plan) -> Answering:
     """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
-    build = partial(build_model, settings, lambda _: nullcontext())
+    build = partial(build_model, settings, lambda _: nullcontext(), share=share)
     models = open_plan(plan, build, load=bundle_loader(settings))
     return open_router(settings, build, others=models.answer, prove=models.prove).answer
 
 
-def build_shadow_in_child(settings: Settings, plan: Plan) -> Callable[[Slice], Comparison]:
+def build_shadow_in_child(settings: Settings, share: Share, plan: Plan) -> Callable[[Slice], Comparison]:
     """What answers on the side, and compares, in the child process of a shadow."""
     run_when_idle()
     configure(settings.log_format, settings.log_level)
-    models = open_plan(plan, partial(build_model, settings, lambda _: nullcontext()), load=bundle_loader(settings))
+    models = open_plan(
+        plan, partial(build_model, settings, lambda _: nullcontext(), share=share), load=bundle_loader(settings)
+    )
     topic = settings.shadow_topic
     feed = Connections(settings).open_feed()
     if topic:

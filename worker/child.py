@@ -11,21 +11,18 @@
 The child builds its handler for itself, ignores the terminal's signals and dies with us, also while it hangs.
 """
 
-import ctypes
 import multiprocessing
 import signal
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Generic, TypeVar
 
 from worker.errors import LimelightError
+from worker.parentage import die_with_parent
 
 START_SECONDS = 30.0
 """Loading the model takes half a second; a busy machine may need longer."""
-PR_SET_PDEATHSIG = 1
-"""See prctl(2)."""
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
@@ -100,9 +97,7 @@ def _serve(build: Callable[[], Callable[[Request], Reply]], pipe: Connection) ->
     """The child: answers requests until the pipe ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        # While a request hangs, nobody notices the end of the pipe.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent()  # while a request hangs, nobody notices the end of the pipe
     try:
         handle = build()
         pipe.send((False, None))

@@ -3,6 +3,7 @@
 ::
 
     LimelightError                 message names the thing, the place and the remedy
+    ├── ProcessesError             one process of several ended by an error that no restart cures
     ├── SettingsError              a setting is unknown, missing or malformed
     ├── BundleError                the model bundle cannot be used
     │   ├── BundleSchemaError      written for another schema version
@@ -42,6 +43,14 @@ class LimelightError(Exception):
     """Base class. The message is written for the person who has to act on it."""
 
     retriable: ClassVar[bool] = False
+
+    def line(self) -> str:
+        """What a command prints before it exits."""
+        return f"error: {' '.join(str(self).split())}"
+
+
+class ProcessesError(LimelightError):
+    """A worker of several processes cannot go on; what ended one of them stands on a line of its own."""
 
 
 class SettingsError(LimelightError):

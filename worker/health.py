@@ -20,9 +20,7 @@ from typing import Self
 
 import msgspec
 
-from worker.errors import SettingsError
-from worker.http_server import HttpServer, Orders, Response
-from worker.metrics import CONTENT_TYPE as METRICS_TYPE
+from worker.http_server import METRICS_TYPE, HttpServer, Orders, Response
 from worker.ports import Clock
 
 
@@ -101,13 +99,7 @@ class HealthServer:
         self._heartbeat = heartbeat
         self._readiness = readiness
         self._render_metrics = render_metrics
-        try:
-            self._server = HttpServer(host, port, self._page, orders)
-        except OSError as error:
-            raise SettingsError(
-                f"cannot listen on {host} port {port}: {error.strerror}. Change LIMELIGHT_HEALTH_HOST or "
-                "LIMELIGHT_HEALTH_PORT; port 0 takes any that is free."
-            ) from error
+        self._server = HttpServer(host, port, self._page, orders)
         self.port = self._server.port
 
     def close(self) -> None:

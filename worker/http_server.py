@@ -13,6 +13,8 @@ from http import HTTPStatus
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any, NamedTuple
 
+from worker.errors import SettingsError
+
 REQUEST_BYTES = 8 * 1024
 REQUEST_SECONDS = 2.0
 """For reading the request, again for writing the response, and again for the client to hang up."""
@@ -20,6 +22,10 @@ DRAIN_BYTES = 256 * 1024
 CONNECTIONS = 16
 POLL_SECONDS = 0.1
 """How long closing may wait for the accepting thread to notice."""
+
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Content type of Prometheus' text format."""
 
 
 class Response(NamedTuple):
@@ -57,16 +63,22 @@ class HttpServer:
     def __init__(self, host: str, port: int, pages: Pages, orders: Orders | None = None) -> None:
         """
         Args:
-            host: address to listen on.
-            port: 0 takes any free one, see the attribute `port`.
+            host: address to listen on; ``@name`` is a Unix socket in Linux's abstract namespace, which goes with us.
+            port: 0 takes any free one, see the attribute `port`. A Unix socket has none.
             pages: called from several threads.
             orders: the same, for POST; None where nothing may be ordered.
 
         Raises:
-            OSError: the address cannot be listened on.
+            SettingsError: the address cannot be listened on.
         """
-        self._server = _Server(host, port, pages, orders)
-        self.port: int = self._server.server_address[1]
+        try:
+            self._server = _Server(host, port, pages, orders)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot listen on {host} port {port}: {error.strerror}. Change LIMELIGHT_HEALTH_HOST or "
+                "LIMELIGHT_HEALTH_PORT; port 0 takes any that is free."
+            ) from error
+        self.port: int = self._server.port
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(POLL_SECONDS,), name="http-accept", daemon=True
         )
@@ -86,10 +98,11 @@ class _Server(ThreadingTCPServer):
 
     def __init__(self, host: str, port: int, pages: Pages, orders: Orders | None) -> None:
         self.orders = orders
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.address_family, address = find_address(host, port)
         self.pages = pages
         self._free = threading.BoundedSemaphore(CONNECTIONS)
-        super().__init__((host, port), _Handler)
+        super().__init__(address, _Handler)
+        self.port = self.socket.getsockname()[1] if self.address_family != socket.AF_UNIX else 0
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hangs up on a client that finds every thread taken."""
@@ -169,6 +182,13 @@ class _Handler(BaseRequestHandler):
         drained = 0
         while drained < DRAIN_BYTES and (chunk := self._receive(deadline)):
             drained += len(chunk)
+
+
+def find_address(host: str, port: int) -> tuple[socket.AddressFamily, Any]:
+    """Family and address of a socket, for `HttpServer` and for whoever asks it."""
+    if host.startswith("@"):
+        return socket.AF_UNIX, f"\0{host[1:]}"
+    return (socket.AF_INET6 if ":" in host else socket.AF_INET), (host, port)
 
 
 def _find_field(fields: list[str], name: str) -> str:

@@ -4,6 +4,9 @@ A worker that restarts under the same name gets its partitions back without a re
 transaction that its predecessor left open. Two live workers must never share a name: the second would fence the first.
 Without a configured name it is the host's name and the first slot number that no other worker of the group on this host
 has locked; the lock goes with the process, however it ends.
+
+Of several processes that a worker consists of, the first has the worker's name itself and the others append their
+number, so that a worker that is started again with more or fewer of them keeps what it can.
 """
 
 import fcntl
@@ -21,18 +24,20 @@ MAX_SLOTS = 1000
 class Instance:
     """A worker's name; holds the slot's lock until `close`."""
 
-    def __init__(self, group_id: str, instance_id: str | None) -> None:
+    def __init__(self, group_id: str, instance_id: str | None, *, process: int = 0) -> None:
         """
         Args:
             group_id: consumer group; slots are counted within it.
             instance_id: the configured name, or None to take a slot.
+            process: which one of the worker's processes this is.
 
         Raises:
             SettingsError: every slot of the group is taken.
         """
         self._lock: TextIO | None = None
-        self.name = instance_id or self._lock_slot(group_id)
-        self.transactional_id = f"{group_id}.{self.name}.0"
+        worker = instance_id or self._lock_slot(group_id)
+        self.name = f"{worker}.{process}" if process else worker
+        self.transactional_id = f"{group_id}.{worker}.{process}"
 
     def _lock_slot(self, group_id: str) -> str:
         directory = Path(tempfile.gettempdir()) / f"limelight-{os.getuid()}" / group_id

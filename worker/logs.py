@@ -25,17 +25,19 @@ REMEMBERED = 100
 _CONTENT = frozenset({"key", "value", "text", "headers", "record"})
 
 
-def configure(log_format: str, level: str) -> None:
+def configure(log_format: str, level: str, *, process: int | None = None) -> None:
     """Sets the process's logging up; called once, before the first line.
 
     Args:
         log_format: ``json``, ``console``, or ``auto``: console when stderr is a terminal.
         level: least severe level that is written: debug, info, warning or error.
+        process: number of this process among several that write to the same place; told on each line.
     """
     for_people = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
             _withhold_content,
+            *(() if process is None else (_number_process(process),)),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             *(_console() if for_people else _json()),
@@ -61,6 +63,14 @@ def _json() -> list[Processor]:
 def _console() -> list[Processor]:
     plain = structlog.dev.plain_traceback
     return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+
+
+def _number_process(number: int) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event["process"] = number
+        return event
+
+    return add
 
 
 def _withhold_content(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

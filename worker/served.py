@@ -15,6 +15,7 @@ from worker.models.serving import Models, Plan
 from worker.models.shadow import Shadow
 from worker.opening import Build, bundle_loader, open_follower, open_plan, open_router
 from worker.settings import Settings
+from worker.share import Share
 
 Opened = tuple[Models, Answering, Callable[[], str]]
 """The models, what answers with them, and what tells their problem."""
@@ -34,13 +35,14 @@ class Served:
 
 
 def open_served(
-    opened: ExitStack, settings: Settings, *, timer: Timer, metrics: Metrics, readiness: Readiness
+    opened: ExitStack, settings: Settings, share: Share, *, timer: Timer, metrics: Metrics, readiness: Readiness
 ) -> Served:
     """Loads and proves what answers.
 
     Args:
         opened: ends what follows the registry.
         settings: effective settings.
+        share: this process's part of the worker.
         timer: times the stages.
         metrics: told what answers.
         readiness: told whether that is what the registry asks for.
@@ -48,11 +50,11 @@ def open_served(
     Raises:
         LimelightError: nothing can answer.
     """
-    build = partial(build_model, settings, timer)
+    build = partial(build_model, settings, timer, share=share)
     models, answer, problem = (
         _open_bundle(settings, build, metrics)
         if settings.registry is None
-        else _follow_registry(opened, settings, build, metrics, readiness)
+        else _follow_registry(opened, settings, share, build, metrics=metrics, readiness=readiness)
     )
     router = open_router(settings, build, others=answer, prove=models.prove)
     return Served(models, router.answer, router.prove, problem)
@@ -65,9 +67,9 @@ def _open_bundle(settings: Settings, build: Build, metrics: Metrics) -> Opened:
 
 
 def _follow_registry(
-    opened: ExitStack, settings: Settings, build: Build, metrics: Metrics, readiness: Readiness
+    opened: ExitStack, settings: Settings, share: Share, build: Build, *, metrics: Metrics, readiness: Readiness
 ) -> Opened:
-    shadow = Shadow(partial(build_shadow_in_child, settings), clock=SystemClock(), metrics=metrics.shadow)
+    shadow = Shadow(partial(build_shadow_in_child, settings, share), clock=SystemClock(), metrics=metrics.shadow)
     follower = open_follower(
         settings,
         build,

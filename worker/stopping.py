@@ -20,6 +20,9 @@ from types import FrameType
 
 import structlog
 
+LEAVE_SECONDS = 10.0
+"""Time to close the clients after the drain, before a process leaves without them."""
+
 log = structlog.get_logger("worker")
 
 

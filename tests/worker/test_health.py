@@ -3,6 +3,7 @@ import json
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from itertools import repeat
 from typing import Any
@@ -242,6 +243,20 @@ def test_an_ipv6_address_can_be_listened_on() -> None:
         connection.request("GET", "/livez")
         assert connection.getresponse().read().startswith(b'{"alive":true')
         connection.close()
+
+
+def test_an_abstract_socket_can_be_listened_on_and_leaves_nothing() -> None:
+    name = f"limelight-{uuid.uuid4()}"
+    heartbeat = Heartbeat(FakeClock(), limit_seconds=1)
+    server = HealthServer(f"@{name}", 0, heartbeat=heartbeat, readiness=Readiness(), render_metrics=lambda: b"")
+    with server, socket.socket(socket.AF_UNIX) as connection:
+        assert server.port == 0
+        connection.connect(f"\0{name}")
+        connection.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+    with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):
+        connection.connect(f"\0{name}")
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:

@@ -23,6 +23,13 @@ def test_a_configured_name_is_taken_as_it_is() -> None:
         assert (instance.name, instance.transactional_id) == ("reviews-7", "group.reviews-7.0")
 
 
+def test_processes_of_a_worker_have_names_and_transactions_of_their_own() -> None:
+    instances = [Instance("group", "reviews-7", process=process) for process in range(3)]
+
+    assert [instance.name for instance in instances] == ["reviews-7", "reviews-7.1", "reviews-7.2"]
+    assert [instance.transactional_id for instance in instances] == [f"group.reviews-7.{n}" for n in range(3)]
+
+
 def test_two_workers_of_one_group_never_share_a_slot() -> None:
     with closing(Instance("group", None)) as first, closing(Instance("group", None)) as second:
         assert first.name.endswith("-0")

@@ -5,13 +5,12 @@ groups, one file each, so that every part of the worker is given its own: `strea
 """
 
 from worker.metrics.bulk_histogram import BulkHistogram
-from worker.metrics.metrics import CONTENT_TYPE, Metrics
+from worker.metrics.metrics import Metrics
 from worker.metrics.models import ModelMetrics
 from worker.metrics.shadow import ShadowMetrics
 from worker.metrics.stream import LATENCY_SECONDS, REFUSING_STAGES, STAGES, StreamMetrics
 
 __all__ = [
-    "CONTENT_TYPE",
     "LATENCY_SECONDS",
     "REFUSING_STAGES",
     "STAGES",

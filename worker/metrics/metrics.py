@@ -6,9 +6,6 @@ from worker.metrics.models import ModelMetrics
 from worker.metrics.shadow import ShadowMetrics
 from worker.metrics.stream import StreamMetrics
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-"""Of `Metrics.render`."""
-
 
 class Metrics:
     """The worker's metrics on a registry of their own. Safe to use from several threads."""
@@ -23,5 +20,5 @@ class Metrics:
         self.shadow = ShadowMetrics(self._registry)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format, see `CONTENT_TYPE`."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -14,7 +14,7 @@ class OperationSettings(BaseSettings):
     model_config = CONFIG
 
     health_host: Annotated[str, StringConstraints(min_length=1)] = "127.0.0.1"
-    """Address that /livez, /readyz and /metrics listen on."""
+    """Address that /livez, /readyz and /metrics listen on; @NAME is an abstract Unix socket."""
     health_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Port of the same; 0 takes a free one, which the first log line tells."""
     admin_token: Annotated[SecretStr, Field(min_length=16)] | None = None
