@@ -19,7 +19,7 @@ from worker.building import build_answering_in_child
 from worker.caution import CautiousAnswering
 from worker.clock import SystemClock
 from worker.delivery import SliceDelivery
-from worker.errors import TransportError
+from worker.errors import LimelightError, TransportError
 from worker.health import HealthServer, Heartbeat, Readiness
 from worker.http_server import Orders
 from worker.instance import Instance
@@ -104,18 +104,27 @@ class StreamWorker:
         limit_seconds = self._settings.drain_seconds + LEAVE_SECONDS
         with ExitStack() as opened:
             stopping = opened.enter_context(closing(Stopping(limit_seconds=limit_seconds)))
-            health = opened.enter_context(self._open_health(stopping))
-            log.info("started", health_port=health.port, process_id=os.getpid())
-            served = self._open_models(opened)
-            clients = self._open_clients(opened, connections)
-            reporter = self._build_reporter(served, clients)
-            pipeline = self._open_pipeline(opened, served, clients, reporter)
-            # Also after an error: a scoring that hangs, or a client that does not close, must not keep us.
-            opened.callback(stopping.expect_end)
-            self._loop(pipeline, reporter, stopping, health.port)
-            is_complete = self._drain(pipeline, stopping)
+            try:
+                is_complete = self._work(opened, connections, stopping)
+            except LimelightError as error:
+                log.error("ending", reason=str(error))  # before what follows, which may have to be cut short
+                raise
+            finally:
+                # Also after an error: a scoring that hangs, or a client that does not close, must not keep us.
+                stopping.expect_end()
         log.info("stopped")
         return is_complete
+
+    def _work(self, opened: ExitStack, connections: Connections, stopping: Stopping) -> bool:
+        """From the start to the end of the drain; what it opens is closed by the caller."""
+        health = opened.enter_context(self._open_health(stopping))
+        log.info("started", health_port=health.port, process_id=os.getpid())
+        served = self._open_models(opened)
+        clients = self._open_clients(opened, connections)
+        reporter = self._build_reporter(served, clients)
+        pipeline = self._open_pipeline(opened, served, clients, reporter)
+        self._loop(pipeline, reporter, stopping, health.port)
+        return self._drain(pipeline, stopping)
 
     def _open_health(self, stopping: Stopping) -> HealthServer:
         return HealthServer(
