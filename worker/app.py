@@ -209,13 +209,19 @@ class StreamWorker:
         """Starts scoring and delivering; reading is `_loop`'s."""
         settings = self._settings
         attempts = Attempts(clients.source, reach_records=(SLICES_AHEAD + 1) * settings.slice_records)
+        cautious = self._answer_cautiously(opened, served, attempts)
+
+        def prove() -> None:
+            served.prove()
+            cautious.prove()
+
         pipeline = Pipeline(
             clients.source,
-            self._answer_cautiously(opened, served, attempts).answer,
+            cautious.answer,
             self._build_delivery(clients, reporter),
             self._ownership,
             attempts=attempts,
-            breaker=CircuitBreaker(served.prove, changed=self._model_changed),
+            breaker=CircuitBreaker(prove, changed=self._model_changed),
             slice_records=settings.slice_records,
             slice_bytes=settings.slice_bytes,
             slice_seconds=settings.slice_seconds,

@@ -9,7 +9,8 @@
            <── end of the pipe ─── died, or was ended after HANG_SECONDS: once more in a new child, then a dead letter
 
 The child (see `worker.child`) loads the model for itself. It is kept for some seconds after the last suspect, because a
-worker that died usually left several partitions of them.
+worker that died usually left several partitions of them. Where it cannot load the model, nothing is to blame but the
+place: no suspect is scored until a child has loaded it, and the circuit breaker waits for that.
 """
 
 import time
@@ -67,6 +68,7 @@ class CautiousAnswering(Generic[Plan]):
         self._child: Child[Record, Answer] | None = None
         self._child_plan: Plan | None = None
         self._last_suspect_seconds = 0.0
+        self._is_unable = False
 
     def answer(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
         """Answers every record, alone in the child if it is `suspect`.
@@ -81,6 +83,15 @@ class CautiousAnswering(Generic[Plan]):
         if self._child is not None and time.monotonic() - self._last_suspect_seconds > KEEP_SECONDS:
             self.close()
         return self._answer(records)
+
+    def prove(self) -> None:
+        """Has a child load the model, if the last one could not. Called on the thread that answers.
+
+        Raises:
+            ScoringError: this one cannot either.
+        """
+        if self._is_unable:
+            self._find_child()
 
     def close(self) -> None:
         """Ends the child, if there is one."""
@@ -112,8 +123,10 @@ class CautiousAnswering(Generic[Plan]):
                 self._child.await_ready()
             except (ChildEndedError, LimelightError) as error:
                 self.close()
+                self._is_unable = True
                 raise ScoringError(f"the child process for suspects did not load the model: {error}.") from None
             self._child_plan = plan
+            self._is_unable = False
         return self._child
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from worker.answering import Answer
+from worker.breaker import CircuitBreaker
 from worker.caution import CautiousAnswering
 from worker.errors import DecodeError, ScoringError, UnscorableError
 from worker.ports import Record
@@ -44,6 +46,11 @@ def build(plan):
 
 def build_nothing(plan):
     raise ScoringError("no model")
+
+def build_if(path):
+    if not path.exists():
+        raise ScoringError("no model")
+    return answer
 """
 
 
@@ -159,6 +166,28 @@ def test_a_model_that_fails_in_the_child_blames_no_record(deadly: Any, builder: 
     with closing(build_cautious(build)) as cautious, pytest.raises(ScoringError, match="model"):
         cautious.answer(records(*values), suspect=True)
     assert multiprocessing.active_children() == []
+
+
+def test_the_model_is_at_fault_until_a_child_can_load_it(deadly: Any, tmp_path: Path) -> None:
+    """Otherwise the breaker would close after each golden record, and open again at the next suspect."""
+    model = tmp_path / "model"
+    changes: list[bool] = []
+    cautious = CautiousAnswering(
+        answer_here, deadly.build_if, plan=lambda: model, progressed=lambda: None, found=lambda: None
+    )
+    breaker = CircuitBreaker(cautious.prove, changed=changes.append, probe_seconds=0)
+    with closing(cautious):
+        cautious.prove()
+        with pytest.raises(ScoringError, match="no model") as caught:
+            cautious.answer(records(b"a"), suspect=True)
+        breaker.trip(caught.value)
+        breaker.probe(threading.Event())
+        assert changes == [True]
+
+        model.touch()
+        breaker.probe(threading.Event())
+        assert changes == [True, False]
+        assert cautious.answer(records(b"a"), suspect=True) != []
 
 
 def test_a_child_that_died_between_two_records_is_replaced(cautious: CautiousAnswering) -> None:
