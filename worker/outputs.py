@@ -10,6 +10,7 @@ whole.
 
 import hashlib
 import time
+from collections.abc import Mapping
 
 import msgspec
 
@@ -44,7 +45,7 @@ class OutputWriter:
         self._sink = sink
         self.output_topic, self.dead_letter_topic = output_topic, dead_letter_topic
         self._partitions = {topic: sink.partitions(topic) for topic in (output_topic, dead_letter_topic)}
-        self._limits: dict[str, int] = {}
+        self._limits: Mapping[str, int] = {}
         self._group_id = group_id
         self.look_up_limits()
 
@@ -52,7 +53,7 @@ class OutputWriter:
         """Asks how large records may be. Returns whether that changed."""
         self._looked_up_seconds = time.monotonic()
         before = self._limits
-        self._limits = {topic: self._sink.record_limit_bytes(topic) for topic in self._partitions}
+        self._limits = self._sink.record_limits(self._partitions)
         return self._limits != before
 
     def fit(self, record: Record, answer: Answer) -> Answer:

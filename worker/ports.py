@@ -157,8 +157,12 @@ class Sink(Protocol):
         """
         ...
 
-    def record_limit_bytes(self, topic: str) -> int:
-        """The topic's ``max.message.bytes``: most bytes of a record in a batch of its own."""
+    def record_limits(self, topics: Collection[str]) -> Mapping[str, int]:
+        """Topic -> its ``max.message.bytes``: most bytes of a record in a batch of its own.
+
+        Asks for all of them at once, and not for long: a delivery waits. What cannot be seen now is what it was, or
+        Kafka's default.
+        """
         ...
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
@@ -174,15 +178,19 @@ class Sink(Protocol):
             OutputRefusedError: nothing was committed, and the same outputs would be refused again.
             DeliveryError: nothing was committed; the inputs must be read again.
             FencedError: another process owns the transactional id.
+            TransportError: nothing was committed, and trying again cannot help.
         """
         ...
 
     def settle(self) -> None:
-        """Ends what a delivery left open that ran out of time: until then the committed offsets cannot be read.
+        """Ends what a delivery left open that failed, and sees whether another one can succeed.
+
+        Until then the committed offsets cannot be read.
 
         Raises:
             BrokerUnreachableError: not now.
             FencedError: another process owns the transactional id.
+            TopicMissingError: a topic that it wrote to is gone.
         """
         ...
 

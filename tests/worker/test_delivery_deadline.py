@@ -11,17 +11,17 @@ from confluent_kafka import KafkaError as LibrdkafkaError
 from confluent_kafka import KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import CommitFailedError, KafkaTimeoutError
 
 from worker.errors import BrokerUnreachableError, DeliveryError, OutputRefusedError
+from worker.ports import Committed
 from worker.transport.deadline import Deadline
-from worker.transport.kafka_python import producing as kafka_producing
+from worker.transport.kafka_python import producers as kafka_producers
 from worker.transport.kafka_python import transactions as kafka_transactions
-from worker.transport.kafka_python.sink import KafkaSink
-from worker.transport.librdkafka import producing as librdkafka_producing
+from worker.transport.librdkafka import producers as librdkafka_producers
 from worker.transport.librdkafka import transactions as librdkafka_transactions
 from worker.transport.librdkafka.properties import ClientProperties
-from worker.transport.librdkafka.sink import LibrdkafkaSink
+from worker.transport.transactional import TransactionalSink
 
 pytestmark = pytest.mark.fast
 
@@ -37,6 +37,8 @@ class Brokers:
         self.seconds, self.failing, self.error = seconds, failing, error
         self.steps: list[str] = []
         self.is_watched = False
+        self.recovers = False
+        """Whether a step that fails does so once."""
 
     def take(self, step: str, deadline: Deadline | None) -> None:
         if not self.is_watched:
@@ -47,6 +49,8 @@ class Brokers:
         wanted = 0.0 if step == "begin" else self.seconds.get(step, 0.0)
         self.now += min(wanted, left)
         if wanted > left or step in self.failing:
+            if self.recovers:
+                self.failing.discard(step)
             raise self.error(step)
 
     def connect(self, *_: Any, deadline: Deadline | None = None, **__: Any) -> Any:
@@ -60,6 +64,11 @@ class Brokers:
         if self.is_watched:
             self.steps.append("end_producer")
             self.now += min(self.seconds.get("end_producer", 0.0), timeout_seconds)
+
+    def group(self, *, anew: bool) -> str:
+        if self.is_watched:
+            self.steps.append("group anew" if anew else "group")
+        return "membership"
 
 
 class FakeProducer:
@@ -80,17 +89,20 @@ def open_sink(transport: str, brokers: Brokers, patch: pytest.MonkeyPatch) -> An
         patch.setattr(module, step, lambda *given, step=step: brokers.take(step, _deadline_of(given)))
     options: dict[str, Any] = {
         "transactional_id": "id",
-        "group": lambda: None,
+        "group_id": "group",
         "transaction_timeout_seconds": 10,
         "deadline_seconds": DEADLINE_SECONDS,
     }
+    producers: Any
     if transport == "librdkafka":
-        patch.setattr(librdkafka_producing, "connect", brokers.connect)
-        return LibrdkafkaSink(ClientProperties({}, {}), **options)
-    patch.setattr(kafka_transactions, "end_producer", brokers.end)
-    patch.setattr(kafka_transactions, "tolerate_refused_coordinator", lambda _: None)
-    patch.setattr(kafka_producing, "connect", brokers.connect)
-    return KafkaSink({}, **options)
+        patch.setattr(librdkafka_producers, "connect", brokers.connect)
+        producers = librdkafka_producers.LibrdkafkaTransactionalProducers(ClientProperties({}, {}), **options)
+    else:
+        patch.setattr(kafka_transactions, "end_producer", brokers.end)
+        patch.setattr(kafka_transactions, "tolerate_refused_coordinator", lambda _: None)
+        patch.setattr(kafka_producers, "connect", brokers.connect)
+        producers = kafka_producers.KafkaTransactionalProducers({}, **options)
+    return TransactionalSink(producers, transactional_id="id", group=brokers.group, deadline_seconds=DEADLINE_SECONDS)
 
 
 def _deadline_of(given: tuple[Any, ...]) -> Deadline | None:
@@ -114,7 +126,7 @@ def test_no_delivery_outlives_its_deadline(transport: str, seconds: dict[str, fl
 
         assert brokers.now - began <= DEADLINE_SECONDS + 1e-6
         assert brokers.steps[:1] == ["begin"]
-        going_well = ["begin", "send_all", "send_offsets", "commit"]
+        going_well = ["begin", "send_all", "group", "send_offsets", "commit"]
         assert (brokers.steps == going_well) == (outcome is None)
 
         # Once the brokers behave again, what was left open is settled, and the next delivery needs nothing else.
@@ -143,6 +155,37 @@ def test_what_is_refused_is_aborted_as_well(transport: str) -> None:
         ]
 
 
+OUTDATED: dict[str, Exception] = {
+    "kafka-python": CommitFailedError("consumer group metadata mismatch"),
+    "librdkafka": KafkaException(LibrdkafkaError(LibrdkafkaError.ILLEGAL_GENERATION, "", False, False, True)),
+}
+
+
+@pytest.mark.parametrize("transport", ERRORS)
+@pytest.mark.parametrize("helps", [True, False])
+def test_an_outdated_membership_is_looked_up_anew_once(transport: str, helps: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        brokers = Brokers({}, set(), lambda _: OUTDATED[transport])
+        sink = open_sink(transport, brokers, patch)
+        brokers.is_watched, brokers.failing = True, {"send_offsets"}
+        brokers.recovers = helps
+
+        outcome = attempt(lambda: sink.deliver([], {}))
+
+        # The producer stays: all sends were confirmed, and the abort went well.
+        first = ["begin", "send_all", "group", "send_offsets", "abort"]
+        second = ["begin", "send_all", "group anew", "send_offsets"]
+        assert brokers.steps[: len(first + second)] == first + second
+        assert (outcome is None) == helps
+        assert brokers.steps[len(first + second) :] == (["commit"] if helps else [*RENEWAL[transport]])
+
+
+RENEWAL = {
+    "kafka-python": ["abort", "end_producer", "connect", "initialise"],
+    "librdkafka": ["abort", "connect", "initialise"],
+}
+
+
 def attempt(deliver: Callable[[], None]) -> DeliveryError | None:
     try:
         deliver()
@@ -157,4 +200,4 @@ def test_whatever_the_binding_raises_is_raised_where_it_is_waited_for() -> None:
             raise SystemError("the binding broke")
 
     with pytest.raises(SystemError, match="the binding broke"):
-        librdkafka_transactions.send_offsets(BrokenProducer(), {("t", 0): 1}, None, Deadline(5))
+        librdkafka_transactions.send_offsets(BrokenProducer(), {("t", 0): Committed(1, "")}, None, Deadline(5))

@@ -20,7 +20,8 @@ from worker.errors import DeliveryError
 from worker.ports import Output
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions
-from worker.transport.kafka_python.sink import KafkaSink
+from worker.transport.kafka_python.producers import KafkaTransactionalProducers
+from worker.transport.transactional import TransactionalSink
 
 pytestmark = pytest.mark.kafka
 
@@ -77,12 +78,18 @@ class Place:
             [topic] = admin.describe_topics([self.topic])
         return int(topic["partitions"][0]["leader_id"])
 
-    def sink(self, *, deadline_seconds: float, **properties: int) -> KafkaSink:
-        sink = KafkaSink(
+    def sink(self, *, deadline_seconds: float, **properties: int) -> TransactionalSink[KafkaProducer]:
+        producers = KafkaTransactionalProducers(
             {"bootstrap_servers": self.servers, **properties},
             transactional_id=self.group,
-            group=lambda: ConsumerGroupMetadata(self.group),
+            group_id=self.group,
             transaction_timeout_seconds=30,
+            deadline_seconds=deadline_seconds,
+        )
+        sink = TransactionalSink(
+            producers,
+            transactional_id=self.group,
+            group=lambda *, anew: ConsumerGroupMetadata(self.group),
             deadline_seconds=deadline_seconds,
         )
         self._opened.callback(sink.close)

@@ -8,8 +8,11 @@ from worker.errors import SettingsError
 from worker.ownership import Ownership
 from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
+from worker.transport.at_least_once import AtLeastOnceSink
 from worker.transport.membership import Membership
+from worker.transport.producing import Producers, TransactionalProducers
 from worker.transport.terms import REQUEST_SECONDS, client_id
+from worker.transport.transactional import TransactionalSink
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +20,8 @@ log = logging.getLogger(__name__)
 class GroupSource(Source, Protocol):
     """A source that belongs to a consumer group."""
 
-    def group_metadata(self) -> Any:
-        """Membership, as the sink of the same library wants it."""
+    def group_metadata(self, *, anew: bool) -> Any:
+        """Implements `worker.transport.transactional.GroupMetadata`."""
         ...
 
     @property
@@ -65,8 +68,8 @@ class Library(NamedTuple):
 
     properties: Callable[[Settings], Any]
     source: Callable[..., GroupSource]
-    sink: Callable[..., Sink]
-    at_least_once_sink: Callable[..., Sink]
+    producers: Callable[..., Producers[Any]]
+    transactional_producers: Callable[..., TransactionalProducers[Any]]
     feed: Callable[..., Feed]
 
 
@@ -120,17 +123,23 @@ class Connections:
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        settings = self._settings
+        settings, library = self._settings, self._library
+        deadline_seconds = settings.delivery_deadline_seconds
         if settings.delivery == "at_least_once":
-            return self._library.at_least_once_sink(
-                self._client, commit_soon=source.commit_soon, deadline_seconds=settings.delivery_deadline_seconds
-            )
-        return self._library.sink(
+            producers = library.producers(self._client, deadline_seconds=deadline_seconds)
+            return AtLeastOnceSink(producers, commit_soon=source.commit_soon, deadline_seconds=deadline_seconds)
+        transactional = library.transactional_producers(
             self._client,
             transactional_id=transactional_id,
-            group=source.group_metadata,
+            group_id=settings.group_id,
             transaction_timeout_seconds=settings.transaction_timeout_seconds,
-            deadline_seconds=settings.delivery_deadline_seconds,
+            deadline_seconds=deadline_seconds,
+        )
+        return TransactionalSink(
+            transactional,
+            transactional_id=transactional_id,
+            group=source.group_metadata,
+            deadline_seconds=deadline_seconds,
             fenced=source.membership.fenced_or_expired,
         )
 
@@ -186,20 +195,23 @@ def _load(transport: str) -> Library:
 
 
 def _load_kafka_python() -> Library:
-    from worker.transport.kafka_python.at_least_once import KafkaAtLeastOnceSink  # noqa: PLC0415 - only the chosen one
-    from worker.transport.kafka_python.feed import KafkaFeed  # noqa: PLC0415
+    from worker.transport.kafka_python.feed import KafkaFeed  # noqa: PLC0415 - only the chosen one
+    from worker.transport.kafka_python.producers import KafkaProducers, KafkaTransactionalProducers  # noqa: PLC0415
     from worker.transport.kafka_python.properties import client_properties  # noqa: PLC0415
-    from worker.transport.kafka_python.sink import KafkaSink  # noqa: PLC0415
     from worker.transport.kafka_python.source import KafkaSource  # noqa: PLC0415
 
-    return Library(client_properties, KafkaSource, KafkaSink, KafkaAtLeastOnceSink, KafkaFeed)
+    return Library(client_properties, KafkaSource, KafkaProducers, KafkaTransactionalProducers, KafkaFeed)
 
 
 def _load_librdkafka() -> Library:
-    from worker.transport.librdkafka.at_least_once import LibrdkafkaAtLeastOnceSink  # noqa: PLC0415 - only the chosen one
-    from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415
+    from worker.transport.librdkafka.feed import LibrdkafkaFeed  # noqa: PLC0415 - only the chosen one
+    from worker.transport.librdkafka.producers import (  # noqa: PLC0415
+        LibrdkafkaProducers,
+        LibrdkafkaTransactionalProducers,
+    )
     from worker.transport.librdkafka.properties import client_properties  # noqa: PLC0415
-    from worker.transport.librdkafka.sink import LibrdkafkaSink  # noqa: PLC0415
     from worker.transport.librdkafka.source import LibrdkafkaSource  # noqa: PLC0415
 
-    return Library(client_properties, LibrdkafkaSource, LibrdkafkaSink, LibrdkafkaAtLeastOnceSink, LibrdkafkaFeed)
+    return Library(
+        client_properties, LibrdkafkaSource, LibrdkafkaProducers, LibrdkafkaTransactionalProducers, LibrdkafkaFeed
+    )

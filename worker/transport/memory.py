@@ -164,9 +164,9 @@ class MemorySink:
         except KeyError:
             raise TopicMissingError(f"topic {topic!r} does not exist. Create it, or name another.") from None
 
-    def record_limit_bytes(self, topic: str) -> int:
+    def record_limits(self, topics: Collection[str]) -> dict[str, int]:
         """Implements `worker.ports.Sink`."""
-        return self._broker.limits.get(topic, DEFAULT_RECORD_LIMIT_BYTES)
+        return {topic: self._broker.limits.get(topic, DEFAULT_RECORD_LIMIT_BYTES) for topic in topics}
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`."""
@@ -189,7 +189,7 @@ class MemorySink:
         for number, output in enumerate(outputs):
             if output.topic in self._broker.compacted and output.key is None:
                 refused[number] = "it has no key"
-            elif encoded_bytes(output) > self.record_limit_bytes(output.topic):
+            elif encoded_bytes(output) > self.record_limits([output.topic])[output.topic]:
                 large[number] = "it has too many bytes"
         refused |= large
         named = refused if self._broker.names_refused else []

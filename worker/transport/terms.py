@@ -22,6 +22,7 @@ from worker.errors import (
     OutputRefusedError,
     SettingsError,
     TopicMissingError,
+    TransportError,
 )
 from worker.ports import Output
 
@@ -75,6 +76,14 @@ def uninitialised(transactional_id: str, *, reason: str) -> BrokerUnreachableErr
     return BrokerUnreachableError(
         f"transactional id {transactional_id!r} cannot be initialised: {reason}. "
         "Look at the broker's transaction state log."
+    )
+
+
+def unsupported(reason: str) -> TransportError:
+    """The brokers are of another kind than those that the client can work with."""
+    return TransportError(
+        f"the brokers do not take what the client sends: {reason}. Run Kafka 2.5 or later, or set "
+        "LIMELIGHT_DELIVERY=at_least_once if it is their transactions that are too old."
     )
 
 

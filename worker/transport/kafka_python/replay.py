@@ -4,18 +4,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from kafka import TopicPartition
-from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
-from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.structs import ConsumerGroupMetadata
 
 from worker.dead_letters.progress import Checkpoint
-from worker.errors import DeliveryError, FencedError, OutputRefusedError
-from worker.ports import Output
-from worker.transport.deadline import Deadline
-from worker.transport.kafka_python import transactions
+from worker.errors import DeliveryError, FencedError
+from worker.ports import Committed, Output
 from worker.transport.kafka_python.admin import KafkaAdmin
-from worker.transport.kafka_python.client import describe
-from worker.transport.kafka_python.sink import KafkaSink
+from worker.transport.kafka_python.producers import KafkaTransactionalProducers
+from worker.transport.transactional import TransactionalSink
 
 
 class ReplayOnlooker:
@@ -40,7 +36,7 @@ class ReplayOnlooker:
         """Implements `ProgressStore`."""
 
 
-class ReplaySink(KafkaSink):
+class ReplaySink:
     """Implements `worker.dead_letters.progress.ProgressStore`. Whoever comes later with the same group fences it."""
 
     def __init__(
@@ -63,42 +59,47 @@ class ReplaySink(KafkaSink):
         Raises:
             BrokerUnreachableError: no broker answered.
         """
+        self._client = client
+        self._group_id = group_id
         self._topic = topic
-        self._membership = ConsumerGroupMetadata(group_id)
-        super().__init__(
+        membership = ConsumerGroupMetadata(group_id)
+        producers = KafkaTransactionalProducers(
             client,
             transactional_id=group_id,
-            group=lambda: self._membership,
+            group_id=group_id,
             transaction_timeout_seconds=transaction_timeout_seconds,
             deadline_seconds=deadline_seconds,
+        )
+        self._sink = TransactionalSink(
+            producers,
+            transactional_id=group_id,
+            group=lambda *, anew: membership,  # noqa: ARG005 - nobody joins it
+            deadline_seconds=deadline_seconds,
+            fenced=_fenced,
         )
 
     def load(self) -> dict[int, Checkpoint]:
         """Implements `ProgressStore`. No transaction is open: the predecessor's ended when this producer began."""
-        return load_checkpoints(self._client, self._membership.group_id, self._topic)
+        return load_checkpoints(self._client, self._group_id, self._topic)
 
     def commit(self, outputs: Sequence[Output], checkpoints: Mapping[int, Checkpoint]) -> None:
-        """Implements `ProgressStore`. The steps are those of `KafkaSink.deliver`, with a note beside each offset."""
-        offsets = {
-            TopicPartition(self._topic, partition): OffsetAndMetadata(checkpoint.offset, checkpoint.note)
-            for partition, checkpoint in checkpoints.items()
-        }
-        deadline = Deadline(self._deadline_seconds)
-        producer = self._ready_producer(deadline)
+        """Implements `ProgressStore`."""
+        progress = {(self._topic, number): Committed(each.offset, each.note) for number, each in checkpoints.items()}
         try:
-            transactions.begin(producer)
-            transactions.send_all(producer, outputs, deadline)
-            transactions.send_offsets(producer, offsets, self._membership, deadline)
-            transactions.commit(producer, deadline)
-        except (ProducerFencedError, InvalidProducerEpochError) as error:
-            self._end()
-            raise FencedError("another process began to replay under this --id: it goes on, this one stops.") from error
-        except (KafkaError, OutputRefusedError) as error:
-            self._replace(producer, deadline)
+            self._sink.commit(outputs, progress)
+        except DeliveryError as error:
             raise DeliveryError(
-                f"a part of the letters was not written: {describe(error)}. Nothing is lost or doubled: run the same "
-                "command again, it goes on where this one stopped."
+                f"a part of the letters was not written: {error}. Nothing is lost or doubled: run the same command "
+                "again, it goes on where this one stopped."
             ) from error
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._sink.close()
+
+
+def _fenced(*_: str) -> FencedError:
+    return FencedError("another process began to replay under this --id: it goes on, this one stops.")
 
 
 def load_checkpoints(client: Mapping[str, Any], group_id: str, topic: str) -> dict[int, Checkpoint]:

@@ -266,7 +266,7 @@ class KafkaSource:
             position = self._started[partition]
         return position
 
-    def group_metadata(self) -> ConsumerGroupMetadata:
+    def group_metadata(self, *, anew: bool) -> ConsumerGroupMetadata:  # noqa: ARG002 - it is always new
         """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced.
 
         Raises:

@@ -2,12 +2,13 @@
 
 import logging
 import threading
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 
-from worker.errors import BrokerUnreachableError, SettingsError, TransportError
+from worker.errors import AccessDeniedError, BrokerUnreachableError, SettingsError, TransportError
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.diagnosis import Access, find_refusal
@@ -120,16 +121,19 @@ def _access(client: ClientProperties, role: Role = "P") -> Access:
     )
 
 
-def find_record_limit(client: ClientProperties, topic: str) -> int:
-    """The topic's ``max.message.bytes``.
+def find_record_limits(client: ClientProperties, topics: Collection[str], *, within_seconds: float) -> dict[str, int]:
+    """Topic -> ``max.message.bytes``.
 
     Raises:
         KafkaException: it cannot be seen.
     """
     admin = AdminClient(client.for_role("P", {}))
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    configs = admin.describe_configs([resource], request_timeout=REQUEST_SECONDS)[resource].result()
-    return int(configs["max.message.bytes"].value)
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    answers = admin.describe_configs(resources, request_timeout=within_seconds)
+    return {
+        resource.name: int(configs.result(within_seconds)["max.message.bytes"].value)
+        for resource, configs in answers.items()
+    }
 
 
 def principal(client: ClientProperties) -> str:
@@ -137,13 +141,21 @@ def principal(client: ClientProperties) -> str:
     return _access(client).principal
 
 
+def denial(error: KafkaException, rights: Rights) -> AccessDeniedError | None:
+    """What to raise if `error` says that something is not allowed; behind its cause it may name topics."""
+    kind = REFUSALS.get(code_of(error))
+    return None if kind is None else rights.denial(kind, topics=error.args[1:])
+
+
 def raise_denial(error: KafkaException, rights: Rights) -> None:
-    """Raises `AccessDeniedError` if that is what `error` says; behind its cause it may name topics."""
-    if (kind := REFUSALS.get(code_of(error))) is not None:
-        raise rights.denial(kind, topics=error.args[1:]) from error
+    """Raises `AccessDeniedError` if that is what `error` says."""
+    if (found := denial(error, rights)) is not None:
+        raise found from error
 
 
-def find_partitions(client: Producer | Consumer, topic: str, rights: Rights) -> set[int] | None:
+def find_partitions(
+    client: Producer | Consumer, topic: str, rights: Rights, *, within_seconds: float = METADATA_SECONDS
+) -> set[int] | None:
     """Partitions of `topic`, None if it does not exist.
 
     Raises:
@@ -151,7 +163,7 @@ def find_partitions(client: Producer | Consumer, topic: str, rights: Rights) -> 
         TransportError: the brokers did not tell.
     """
     try:
-        found = client.list_topics(topic, timeout=METADATA_SECONDS).topics[topic]
+        found = client.list_topics(topic, timeout=within_seconds).topics[topic]
     except KafkaException as error:
         raise transport_error(f"topic {topic!r} cannot be looked up", error) from error
     if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:

@@ -1,13 +1,13 @@
 """The steps of a transaction, each bounded by the deadline that they share."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from worker.ports import Offsets, Output
+from worker.ports import Committed, Output, Partition
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka.refusals import find_refusal
 
@@ -58,7 +58,7 @@ def _flush(producer: Producer, deadline: Deadline, *, until: Callable[[], bool])
         raise
 
 
-def send_offsets(producer: Producer, offsets: Offsets, group: Any, deadline: Deadline) -> None:
+def send_offsets(producer: Producer, offsets: Mapping[Partition, Committed], group: Any, deadline: Deadline) -> None:
     """Adds the offsets to the transaction, on behalf of the member of the consumer group that `group` describes.
 
     The call exceeds its own timeout by as long as a request may take, and while a coordinator is looked for it has been
@@ -67,7 +67,7 @@ def send_offsets(producer: Producer, offsets: Offsets, group: Any, deadline: Dea
     Raises:
         KafkaException: they were not added.
     """
-    positions = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
+    positions = [TopicPartition(*home, each.offset, metadata=each.metadata) for home, each in offsets.items()]
     remaining_seconds = deadline.remaining_seconds()
     _within(deadline, lambda: producer.send_offsets_to_transaction(positions, group, remaining_seconds))
 

@@ -1,31 +1,27 @@
-"""Delivers slices through librdkafka without transactions: at least once."""
+"""Delivers slices without transactions: at least once."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-from confluent_kafka import KafkaException
-
-from worker.errors import DeliveryError, OutputRefusedError
+from worker.errors import OutputRefusedError
 from worker.ports import Claim, Offsets, Output
 from worker.transport.deadline import Deadline
-from worker.transport.librdkafka import transactions
-from worker.transport.librdkafka.client import describe, raise_denial
-from worker.transport.librdkafka.producing import ProducingSink
-from worker.transport.librdkafka.properties import ClientProperties
+from worker.transport.producing import P, Producers, ProducingSink
 
 
-class LibrdkafkaAtLeastOnceSink(ProducingSink):
+class AtLeastOnceSink(ProducingSink[P]):
     """Writes outputs first and has their offsets committed later. Implements `worker.ports.Sink`.
 
-    The same steps as those of `worker.transport.kafka_python.at_least_once`, with the same duplicates.
+    A crash in between, and whatever ends a delivery half-way, gives duplicates. Without a transactional id nobody is
+    fenced: a worker that was suspended still writes what it had in hand.
     """
 
     def __init__(
-        self, client: ClientProperties, *, commit_soon: Callable[[Offsets], None], deadline_seconds: float
+        self, producers: Producers[P], *, commit_soon: Callable[[Offsets], None], deadline_seconds: float
     ) -> None:
         """
         Args:
-            client: connection properties, from `client_properties`.
+            producers: the client's.
             commit_soon: takes offsets whose outputs are confirmed.
             deadline_seconds: bound on one delivery, all its steps together.
 
@@ -33,7 +29,7 @@ class LibrdkafkaAtLeastOnceSink(ProducingSink):
             BrokerUnreachableError: no broker answered.
         """
         self._commit_soon = commit_soon
-        super().__init__(client, deadline_seconds=deadline_seconds)
+        super().__init__(producers, deadline_seconds=deadline_seconds)
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`, but for "all of it, or nothing of it". One deadline bounds these steps.
@@ -47,13 +43,14 @@ class LibrdkafkaAtLeastOnceSink(ProducingSink):
         deadline = Deadline(self._deadline_seconds)
         producer = self._ready_producer(deadline)  # 1
         try:
-            transactions.send_all(producer, outputs, deadline)  # 2
-        except (KafkaException, OutputRefusedError) as error:
-            # What it still holds would come after its own repetition.
+            self._producers.send_all(producer, outputs, deadline)  # 2
+        except OutputRefusedError:
             self._end()
-            if isinstance(error, OutputRefusedError):
-                raise
-            raise_denial(error, self._rights)
-            raise DeliveryError(f"the outputs were not all confirmed: {describe(error)}") from error
+            raise
+        except self._producers.error as error:
+            # Its sequence numbers may have a hole, and what it still holds would come after its own repetition.
+            self._end()
+            raise self._failure(error, "the outputs were not all confirmed", outputs) from error
+        self._doubtful = set()
         with claim():
             self._commit_soon(offsets)  # 3
