@@ -19,7 +19,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.answering import Answer, Skipped
-from worker.errors import DeadLetterRefusedError, OutputRefusedError, UndeliverableError
+from worker.errors import DeadLetterRefusedError, DeliveryError, OutputRefusedError, UndeliverableError
 from worker.outputs import OutputWriter
 from worker.ownership import Epochs, Ownership
 from worker.ports import Clock, Partition, Record, Sink
@@ -71,14 +71,28 @@ class SliceDelivery:
         self._clock = clock
         self._committed = committed
 
-    def deliver(self, records: Sequence[Record], answers: Sequence[Answer], epochs: Epochs) -> None:
+    def deliver(
+        self,
+        records: Sequence[Record],
+        answers: Sequence[Answer],
+        epochs: Epochs,
+        *,
+        is_ending: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Commits one slice, if `epochs` still last when its offsets are sent.
+
+        Args:
+            records: what was read.
+            answers: one for each.
+            epochs: of the records' partitions.
+            is_ending: asked between two parts of a slice of which something is refused, whether to leave the rest.
 
         Raises:
             DeliveryError: it was not committed, or not all of it: what is behind the committed offsets must be read
                 again.
             DeadLetterRefusedError: a record can neither be answered nor refused.
             FencedError: another process owns this worker's identity.
+            TransportError: nothing more can be committed, now or later.
         """
         parts = [[_Entry(*each) for each in zip(records, answers, strict=True)]]
         while parts:
@@ -88,6 +102,18 @@ class SliceDelivery:
             except OutputRefusedError as refusal:
                 log.warning("the brokers refuse an output for what it is", reason=str(refusal))
                 parts += reversed(self._part_without(refusal, part))
+            if parts:
+                self._require_time(epochs, is_ending)
+
+    def _require_time(self, epochs: Epochs, is_ending: Callable[[], bool]) -> None:
+        """Finding the guilty output of a large slice takes a dozen transactions: who loses a partition cannot wait.
+
+        Raises:
+            DeliveryError: the rest is left to who reads it next.
+        """
+        if is_ending():
+            raise DeliveryError("the worker ends in the middle of a slice of which something is refused")
+        self._ownership.require(epochs)
 
     def settle(self) -> None:
         """Ends what a delivery left open that ran out of time.

@@ -99,9 +99,17 @@ class Ownership:
             DeliveryError: one of `epochs` is over.
         """
         with self._lock:
-            if not self.is_current(epochs):
-                raise DeliveryError("a partition of the slice was withdrawn before its offsets were sent")
+            self.require(epochs)
             yield
+
+    def require(self, epochs: Epochs) -> None:
+        """Tells early what is stale; see above.
+
+        Raises:
+            DeliveryError: one of `epochs` is over.
+        """
+        if not self.is_current(epochs):
+            raise DeliveryError("a partition of the slice was withdrawn before its offsets were sent")
 
     def _renew(self, partitions: Iterable[Partition]) -> None:
         self._last_epoch += 1

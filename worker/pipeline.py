@@ -55,7 +55,14 @@ class Answering(Protocol):
 class Delivery(Protocol):
     """What the pipeline asks of `worker.delivery`."""
 
-    def deliver(self, records: Sequence[Record], answers: Sequence[Answer], epochs: Epochs) -> None:
+    def deliver(
+        self,
+        records: Sequence[Record],
+        answers: Sequence[Answer],
+        epochs: Epochs,
+        *,
+        is_ending: Callable[[], bool],
+    ) -> None:
         """Commits the answers and the offsets behind their records together, or raises `DeliveryError`."""
         ...
 
@@ -247,7 +254,7 @@ class Pipeline:
             if taken.records:
                 self._attempts.sending(taken.epochs)
                 with self._timer("deliver"):
-                    self._delivery.deliver(taken.records, taken.answers, taken.epochs)
+                    self._delivery.deliver(taken.records, taken.answers, taken.epochs, is_ending=self._ended.is_set)
                 self.failures = 0
         except LimelightError as error:
             self._is_unsettled = True

@@ -1,6 +1,7 @@
 """What becomes of a slice of which the brokers refuse some outputs, whether they name them or not."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -45,9 +46,16 @@ class Desk:
     def _note(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
         self.told += [(r.offset, getattr(a, "stage", "")) for r, a in zip(records, answers, strict=True)]
 
-    def deliver(self, keys: Sequence[bytes | None], answers: Sequence[Answer]) -> None:
+    def deliver(self, keys: Sequence[bytes | None], answers: Sequence[Answer], **options: Any) -> None:
         records = [Record(*HOME, n, 0, key, b"value", []) for n, key in enumerate(keys)]
-        self.delivery.deliver(records, answers, self.ownership.epochs([HOME]))
+        self.delivery.deliver(records, answers, self.ownership.epochs([HOME]), **options)
+
+    def count_transactions(self) -> list[int]:
+        """Gets the number of outputs of each transaction that is tried from now on."""
+        tried: list[int] = []
+        check = self.delivery._sink._check
+        self.delivery._sink._check = lambda outputs: (tried.append(len(outputs)), check(outputs))
+        return tried
 
     def answered(self) -> list[int]:
         return [msgspec.json.decode(r.value or b"") for r in self.broker.logs["predictions", 0]]
@@ -121,11 +129,40 @@ def test_who_loses_the_partition_in_between_commits_no_more_of_it() -> None:
         desk.ownership.withdraw([HOME])
 
     desk.delivery._committed = note_and_lose
+    tried = desk.count_transactions()
     with pytest.raises(DeliveryError, match="withdrawn"):
         desk.deliver([b"key", b"key", None, b"key"], [b"0", b"1", b"2", b"3"])
 
     assert desk.answered() == [0, 1]
     assert desk.broker.committed == {HOME: 2}
+    assert tried == [4, 2]
+
+
+def test_who_loses_the_partition_does_not_look_for_the_guilty_any_longer() -> None:
+    desk = Desk(names_refused=False)
+    tried = desk.count_transactions()
+    look_up, desk.broker.compacted = desk.delivery._part_without, {"predictions", "dead"}
+
+    def lose_and_look_up(*given: Any) -> Any:
+        desk.ownership.withdraw([HOME])
+        return look_up(*given)
+
+    desk.delivery._part_without = lose_and_look_up
+    with pytest.raises(DeliveryError, match="withdrawn"):
+        desk.deliver([None] * 8, [b"0"] * 8)
+
+    assert tried == [8]
+
+
+def test_who_ends_leaves_the_rest_of_a_refused_slice() -> None:
+    desk = Desk(names_refused=False)
+    tried = desk.count_transactions()
+
+    with pytest.raises(DeliveryError, match="the worker ends"):
+        desk.deliver([b"key"] * 7 + [None], [b"0"] * 8, is_ending=lambda: len(tried) == 2)
+
+    assert tried == [8, 4]
+    assert desk.broker.committed == {HOME: 4}
 
 
 def test_a_limit_that_is_raised_again_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

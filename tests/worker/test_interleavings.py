@@ -462,7 +462,7 @@ def test_errors_that_cannot_be_retried_come_out() -> None:
     member = Member(broker, PARTITIONS)
     broker.append("events", 0, b"")
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise LimelightError("no")
 
     member.pipeline._delivery.deliver = refuse

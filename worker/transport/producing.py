@@ -1,7 +1,7 @@
 """What the sinks ask of a client library, and what every sink does with it: keep a producer, know the topics.
 
-How a slice is delivered stands once, in `transactional` and `at_least_once`; how a client takes each of the steps stands
-in the package of that client, in `producers` and `transactions`.
+How a slice is delivered stands once, in `transactional` and `at_least_once`. How a client takes each of the steps
+stands in the client's own package, in `producers` and `transactions`.
 """
 
 import time
