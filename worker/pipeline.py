@@ -19,9 +19,8 @@ read again from the committed offsets. A model that fails is no abort of one sli
 waiting until it answers again. Knows only ports.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
@@ -34,6 +33,8 @@ from worker.errors import LimelightError, RecordError, ScoringError
 from worker.ownership import Epochs, Ownership
 from worker.ports import Offsets, Record, Source
 from worker.slices import Slice, SliceQueue, cut, join, size_of
+from worker.stage_threads import StageThreads
+from worker.under_way import UnderWay
 
 log = structlog.get_logger("worker")
 
@@ -122,26 +123,18 @@ class Pipeline:
         self._timer = timer
         self._aborted = aborted
         self._to_score, self._to_deliver = SliceQueue(), SliceQueue()
-        self._records_under_way, self._bytes_under_way = 0, 0
-        self._changed = threading.Condition()
-        self._ended = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._fatal: BaseException | None = None
+        self._under_way = UnderWay(most_records=SLICES_AHEAD * slice_records, most_bytes=SLICES_AHEAD * slice_bytes)
+        self._threads = StageThreads(failed=self._under_way.wake)
         self.is_paused = False
         """True while an administrator wants nothing to be read. What was read goes on."""
         self._is_unsettled = False
         """True from a delivery that failed until what it left open is ended."""
         self.failures = 0
         """Turns that failed since the last commit."""
-        self.finished = 0
-        """Turns of scoring and delivering that came to an end."""
 
     def start(self) -> None:
         """Starts the threads of scoring and delivering."""
-        for stage in (self.score, self.deliver):
-            thread = threading.Thread(target=self._run, args=(stage,), name=stage.__name__, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._threads.start(self.score, self.deliver)
 
     def read(self, *, timeout_seconds: float) -> int:
         """Polls once, when there is room, and queues what came. Called on the main thread, again and again.
@@ -152,7 +145,7 @@ class Pipeline:
         Raises:
             LimelightError: a stage failed, no record is to blame, and trying again cannot help.
         """
-        self._check()
+        self._threads.check()
         if not self._is_rewound():
             return 0
         try:
@@ -207,7 +200,7 @@ class Pipeline:
         )
         if not parts:
             if is_open:
-                self._breaker.probe(self._ended)
+                self._breaker.probe(self._threads.ended)
             return False
         taken = join(parts, self._ownership.epochs)
         scored: list[Slice] = []
@@ -217,7 +210,7 @@ class Pipeline:
         except ScoringError as error:
             self._breaker.trip(error)
             self._retry_or_raise(error)
-        self._finish(parts, but=scored)
+        self._under_way.finish(parts, but=scored)
         for part in scored:
             self._to_deliver.put(part)
         return True
@@ -254,13 +247,15 @@ class Pipeline:
             if taken.records:
                 self._attempts.sending(taken.epochs)
                 with self._timer("deliver"):
-                    self._delivery.deliver(taken.records, taken.answers, taken.epochs, is_ending=self._ended.is_set)
+                    self._delivery.deliver(
+                        taken.records, taken.answers, taken.epochs, is_ending=self._threads.ended.is_set
+                    )
                 self.failures = 0
         except LimelightError as error:
             self._is_unsettled = True
             self._retry_or_raise(error)
         finally:
-            self._finish(parts)
+            self._under_way.finish(parts)
         return True
 
     def _settle(self) -> None:
@@ -269,11 +264,10 @@ class Pipeline:
             self._delivery.settle()
         except LimelightError as error:
             self._retry_or_raise(error)
-            self._ended.wait(IDLE_SECONDS)
+            self._threads.ended.wait(IDLE_SECONDS)
         else:
-            with self._changed:
-                self._is_unsettled = False
-                self._changed.notify_all()
+            self._is_unsettled = False
+            self._under_way.wake()
 
     def drain(self, *, timeout_seconds: float) -> bool:
         """Waits until every record that was read is committed or dropped, and no transaction is open.
@@ -292,11 +286,12 @@ class Pipeline:
             return self.is_idle and not self._is_unsettled
 
         while not is_drained() and (left_seconds := end_seconds - time.monotonic()) > 0:
-            self._check()
+            self._threads.check()
             self._stay_a_member()
-            with self._changed:
-                self._changed.wait_for(lambda: is_drained() or self._fatal is not None, min(left_seconds, IDLE_SECONDS))
-        self._check()
+            self._under_way.wait_until(
+                lambda: is_drained() or self._threads.has_failed, min(left_seconds, IDLE_SECONDS)
+            )
+        self._threads.check()
         return is_drained()
 
     def _stay_a_member(self) -> None:
@@ -312,23 +307,17 @@ class Pipeline:
 
     def close(self) -> None:
         """Ends the threads after the turn that they are in."""
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, stage: Callable[[], bool]) -> None:
-        try:
-            while not self._ended.is_set():
-                stage()
-        except BaseException as error:  # noqa: BLE001 - it is raised again on the main thread
-            with self._changed:
-                self._fatal = error
-                self._changed.notify_all()
+        self._threads.end()
 
     @property
     def is_idle(self) -> bool:
         """True if no record is under way."""
-        return self._records_under_way == 0
+        return self._under_way.is_empty
+
+    @property
+    def finished(self) -> int:
+        """Turns of scoring and delivering that came to an end."""
+        return self._under_way.finished
 
     @property
     def is_finished(self) -> bool:
@@ -346,10 +335,6 @@ class Pipeline:
         assigned = self._source.assignment()
         return bool(assigned) and all(positions.get(each, -1) >= self._until.get(each, 0) for each in assigned)
 
-    def _check(self) -> None:
-        if self._fatal is not None:
-            raise self._fatal
-
     def _retry_or_raise(self, error: LimelightError) -> None:
         if not error.retriable:
             raise error
@@ -359,14 +344,10 @@ class Pipeline:
 
     def _has_room(self, timeout_seconds: float) -> bool:
         def has_room() -> bool:
-            is_full = (
-                self._records_under_way >= SLICES_AHEAD * self._slice_records
-                or self._bytes_under_way >= SLICES_AHEAD * self._slice_bytes
-            )
-            return not (is_full or self.is_paused or self._breaker.is_open) or self._fatal is not None
+            is_held_up = self._under_way.is_full or self.is_paused or self._breaker.is_open
+            return not is_held_up or self._threads.has_failed
 
-        with self._changed:
-            return self._changed.wait_for(has_room, timeout_seconds)
+        return self._under_way.wait_until(has_room, timeout_seconds)
 
     def _cut(self, records: Sequence[Record]) -> Iterator[Slice]:
         """Stamps what a poll brought. Suspects go into slices of their own."""
@@ -379,17 +360,6 @@ class Pipeline:
                 yield Slice(part, stamps, size_of(part), now_seconds, suspect)
 
     def _queue(self, part: Slice) -> int:
-        with self._changed:
-            self._records_under_way += len(part.records)
-            self._bytes_under_way += part.size_bytes
+        self._under_way.add(part)
         self._to_score.put(part)
         return len(part.records)
-
-    def _finish(self, parts: Iterable[Slice], *, but: Iterable[Slice] = ()) -> None:
-        """`parts` are under way no longer, but for what goes on to the next stage."""
-        with self._changed:
-            for sign, group in ((-1, parts), (1, but)):
-                self._records_under_way += sign * sum(len(part.records) for part in group)
-                self._bytes_under_way += sign * sum(part.size_bytes for part in group)
-            self.finished += 1
-            self._changed.notify_all()

@@ -11,9 +11,9 @@ from confluent_kafka import KafkaError as LibrdkafkaError
 from confluent_kafka import KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
-from kafka.errors import CommitFailedError, KafkaTimeoutError
+from kafka.errors import CommitFailedError, KafkaTimeoutError, UnsupportedVersionError
 
-from worker.errors import BrokerUnreachableError, DeliveryError, OutputRefusedError
+from worker.errors import BrokerUnreachableError, DeliveryError, OutputRefusedError, TransportError
 from worker.ports import Committed
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import producers as kafka_producers
@@ -178,6 +178,28 @@ def test_an_outdated_membership_is_looked_up_anew_once(transport: str, helps: bo
         assert brokers.steps[: len(first + second)] == first + second
         assert (outcome is None) == helps
         assert brokers.steps[len(first + second) :] == (["commit"] if helps else [*RENEWAL[transport]])
+
+
+UNSUPPORTED: dict[str, Exception] = {
+    "kafka-python": UnsupportedVersionError("no"),
+    "librdkafka": KafkaException(LibrdkafkaError(LibrdkafkaError.UNSUPPORTED_VERSION, "no", True)),
+}
+
+
+@pytest.mark.parametrize("transport", ERRORS)
+@pytest.mark.parametrize("step", ["begin", "send_all", "send_offsets", "commit", "initialise"])
+def test_what_the_brokers_will_never_take_is_not_tried_again(transport: str, step: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        brokers = Brokers({}, set(), lambda _: UNSUPPORTED[transport])
+        sink = open_sink(transport, brokers, patch)
+        brokers.is_watched, brokers.failing = True, {step}
+        if step == "initialise":
+            sink.close()
+
+        with pytest.raises(TransportError, match=r"^the brokers do not take what the client sends: .*no") as caught:
+            sink.deliver([], {})
+
+        assert not caught.value.retriable
 
 
 RENEWAL = {

@@ -363,7 +363,7 @@ def test_a_breaker_that_closes_while_reading_waits_for_room_leaves_nothing_out(m
     member.act("score")
     member.pipeline._answer = answer
     assert member.ownership.suspended
-    changed = member.pipeline._changed
+    changed = member.pipeline._under_way._changed
     wait_for = changed.wait_for
 
     def close_meanwhile(condition: Callable[[], bool], timeout_seconds: float) -> bool:

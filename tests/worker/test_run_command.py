@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from deploy.local.kafka.topics import create_topics
 from worker.messages import Prediction, WorkerStatus
@@ -42,6 +42,10 @@ class Place:
 
     def create_topics(self) -> None:
         create_topics(self._servers, {self.topics[name]: count for name, count in TOPICS.items()})
+
+    def delete_topic(self, name: str) -> None:
+        with KafkaAdminClient(bootstrap_servers=self._servers) as admin:
+            admin.delete_topics([self.topics[name]])
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "worker", *arguments]
@@ -175,6 +179,30 @@ def test_a_missing_topic_is_one_clear_line(place: Place, status_topic: str) -> N
     assert line == (
         f"error: topic {place.topics['INPUT_TOPIC']!r} does not exist. Create it, or name another in the settings."
     )
+
+
+@pytest.mark.parametrize("transport", ["kafka-python", "librdkafka"])
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_an_output_topic_that_is_deleted_ends_the_worker_with_one_clear_line(
+    place: Place, transport: str, delivery: str
+) -> None:
+    place.create_topics()
+    place.environment |= {
+        "LIMELIGHT_TRANSPORT": transport,
+        "LIMELIGHT_DELIVERY": delivery,
+        "LIMELIGHT_DELIVERY_DEADLINE_SECONDS": "2",
+    }
+    worker, _ = place.start()
+    place.feed([b'{"text":"the box is late"}'])
+    place.read("OUTPUT_TOPIC", at_least=1)
+
+    place.delete_topic("OUTPUT_TOPIC")
+    place.feed([b'{"text":"thanks"}'])
+    _, log = worker.communicate(timeout=START_SECONDS)
+
+    assert worker.returncode == 1
+    *_, line = log.splitlines()
+    assert line.startswith(f"error: topic {place.topics['OUTPUT_TOPIC']!r} does not exist."), log
 
 
 def test_feed_keeps_its_rate_and_sends_lines_as_they_are(place: Place) -> None:

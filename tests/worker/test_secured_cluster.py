@@ -15,6 +15,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import (
     ACL,
+    ACLFilter,
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
@@ -264,6 +265,41 @@ def test_a_missing_rule_ends_the_worker_and_is_named(
     assert run.returncode == 1
     [*_, error] = run.stderr.splitlines()
     assert f"error: User:{GUEST} {named.format(group=names.group, **names.topics)}" in error, run.stderr
+
+
+@pytest.mark.parametrize("transport", CLIENTS)
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_right_that_is_revoked_while_we_run_is_named(place: Place, transport: str, delivery: str) -> None:
+    names = Names()
+    place.create_topics(*names.topics.values())
+    rights = names.rights()
+    with KafkaAdminClient(**place.admin_connection) as admin:
+        assert admin.create_acls([_allow(*right) for right in rights.values()])["failed"] == []
+    settings = place.settings("SCRAM-SHA-512", transport, user=GUEST, delivery=delivery, **names.topics)
+    connections, home = Connections(Settings(group_id=names.group, **settings)), (names.topics["input_topic"], 0)
+    output = Output(names.topics["output_topic"], 0, None, b"x", [], 1)
+
+    with closing(connections.open_source(instance="one", ownership=Ownership())) as source:
+        deadline = Deadline(PATIENCE_SECONDS)
+        while not source.assignment():
+            assert deadline.remaining_seconds(), "it did not join"
+            source.poll(max_records=1, timeout_seconds=0.2)
+        with closing(connections.open_sink(transactional_id=f"{names.group}.one.0", source=source)) as sink:
+            sink.deliver([output], {home: 0})
+            with KafkaAdminClient(**place.admin_connection) as admin:
+                admin.delete_acls([_filter(*rights["output_topic"])])
+
+            def deliver_until_refused() -> None:
+                while deadline.remaining_seconds():  # the broker may learn of it a little later
+                    sink.deliver([output], {home: 0})
+
+            with pytest.raises(AccessDeniedError, match=f"User:{GUEST} may not WRITE topic '{output.topic}'"):
+                deliver_until_refused()
+
+
+def _filter(kind: ResourceType, name: str, operation: ACLOperation) -> ACLFilter:
+    pattern = ResourcePattern(kind, name, ACLResourcePatternType.LITERAL)
+    return ACLFilter(f"User:{GUEST}", "*", operation, ACLPermissionType.ALLOW, pattern)
 
 
 def _allow(kind: ResourceType, name: str, operation: ACLOperation) -> ACL:

@@ -1,6 +1,7 @@
 """What a worker is to its group, whichever client it uses."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -80,3 +81,27 @@ def test_what_a_member_read_before_the_group_gave_it_up_is_stale(kafka_group: An
     assert not member.ownership.is_current(epochs)
     assert withdrawn == []
     sink.deliver([], {homes[0]: 3})
+
+
+def test_who_lost_its_partitions_does_not_return_while_a_commit_of_old_may_still_go_out(
+    broker: str, kafka_group_type: Callable[..., Any]
+) -> None:
+    """It would go out as a commit of the new member, and set the group back."""
+    with closing(kafka_group_type(broker, "librdkafka")) as group:
+        group.fill(3)
+        member = group.join()
+        member.poll(at_least=3)
+        commits, rebalances = member.source._commits, member.source._rebalances
+        # As if the coordinator were away.
+        commits.unanswered += 1
+        with KafkaAdminClient(bootstrap_servers=broker) as admin:
+            admin.remove_group_members(group.name, [MemberToRemove(group_instance_id="one")])
+
+        turn_until(lambda: not member.source.assignment(), member)
+        assert rebalances._is_away
+        with pytest.raises(DeliveryError):
+            member.open_sink().deliver([], {(group.topic, 0): 3})
+
+        commits.unanswered -= 1
+        turn_until(member.source.assignment, member)
+        assert [record.offset for record in member.poll(at_least=3)] == [0, 1, 2]

@@ -1,6 +1,6 @@
 """What a member does when the group moves its partitions, and as whom the group knows it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
@@ -9,6 +9,7 @@ from worker.errors import BrokerUnreachableError, DeliveryError, FencedError
 from worker.ownership import Ownership
 from worker.ports import Partition
 from worker.transport.deferred import DeferredOffsets
+from worker.transport.librdkafka.client import log
 from worker.transport.librdkafka.commits import GroupCommits
 from worker.transport.librdkafka.places import Places
 from worker.transport.membership import Membership
@@ -50,6 +51,9 @@ class Rebalances:
         self._commits = commits
         self._places = places
         self._membership = membership
+        self._topics: list[str] = []
+        self._is_away = False
+        """True while we keep from joining anew."""
         self._was_given_up = False
         self._is_closed = False
         self.replaced: FencedError | None = None
@@ -59,9 +63,11 @@ class Rebalances:
         go and come back unseen."""
         self._noted: _Identity | None = None
 
-    def subscribe(self, topics: list[str]) -> None:
+    def subscribe(self, topics: Sequence[str]) -> None:
         """Joins the group, which takes some polls."""
-        self._consumer.subscribe(topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._topics = list(topics)
+        self._is_away = False
+        self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
 
     def require_membership(self) -> None:
         """
@@ -75,8 +81,10 @@ class Rebalances:
             self._was_given_up = False
             raise BrokerUnreachableError("the group had given this member up, and took it back")
 
-    def grant_what_waits(self) -> None:
-        """To be called between two polls."""
+    def catch_up(self) -> None:
+        """Does what waited for the time between two polls."""
+        if self._is_away and not self._commits.unanswered:
+            self.subscribe(self._topics)
         if self._not_granted:
             self._ownership.grant(self._not_granted)
             self._not_granted = []
@@ -148,8 +156,21 @@ class Rebalances:
             # As soon as it is told that the partitions are gone, the library joins anew under our name. Where this
             # raises, it has heard from the group itself that it is fenced.
             self._consumer.unsubscribe()
+        else:
+            self._stay_away_while_commits_may_come_late()
         self._forget(partitions)
         self._membership.member_id = ""
+
+    def _stay_away_while_commits_may_come_late(self) -> None:
+        """A commit that waits for the coordinator is sent as who the library is when it goes out.
+
+        As the member that lost the partitions we would be refused; as a new one we would set the group back, past
+        whoever has read on meanwhile.
+        """
+        if self._commits.unanswered:
+            log.warning("%d commits are unanswered: waiting with the return to the group", self._commits.unanswered)
+            self._is_away = True
+            self._consumer.unsubscribe()
 
     def _forget(self, partitions: Collection[Partition]) -> None:
         self._deferred.drop(partitions)

@@ -91,7 +91,7 @@ class LibrdkafkaSource:
             membership=membership,
         )
         self.group_metadata = self._rebalances.group_metadata
-        self._rebalances.subscribe(list(topics))
+        self._rebalances.subscribe(topics)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
@@ -115,7 +115,7 @@ class LibrdkafkaSource:
             FencedError: another process took over this member.
             KafkaException: nothing can be committed any more.
         """
-        self._rebalances.grant_what_waits()
+        self._rebalances.catch_up()
         try:
             self._commits.check()
         except DeliveryError as error:
