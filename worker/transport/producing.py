@@ -150,9 +150,7 @@ class ProducingSink(Generic[P]):
 
     def settle(self) -> None:
         """Implements `worker.ports.Sink`. The last delivery may have had no time to build its successor's producer."""
-        deadline = Deadline(self._deadline_seconds)
-        producer = self._ready_producer(deadline)
-        self._require_outlets(producer, deadline)
+        self._require_outlets(self._ready_producer(Deadline(self._deadline_seconds)))
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
@@ -163,17 +161,17 @@ class ProducingSink(Generic[P]):
             self._producer = self._producers.build(batch_bytes=self._batch_bytes, deadline=deadline)
         return self._producer
 
-    def _require_outlets(self, producer: P, deadline: Deadline) -> None:
+    def _require_outlets(self, producer: P) -> None:
         """Asks whether the topics are still there that the last delivery wrote to: it would fail for ever.
 
         Raises:
             TopicMissingError: one is gone, or has fewer partitions.
             TransportError: the brokers did not tell.
         """
-        patience = Deadline(deadline.within(MISSING_SECONDS))
+        patience = Deadline(MISSING_SECONDS)
         while self._doubtful:
             topic, number = min(self._doubtful)
-            found = self._producers.partitions_now(producer, topic, within_seconds=deadline.within(METADATA_SECONDS))
+            found = self._producers.partitions_now(producer, topic, within_seconds=METADATA_SECONDS)
             if found is not None and number in found:
                 self._doubtful.remove((topic, number))
             elif patience.remaining_seconds():
