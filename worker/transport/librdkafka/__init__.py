@@ -1,4 +1,4 @@
-"""Kafka through librdkafka (confluent-kafka): source, sink and feed of `worker.transport.kafka_python`, for less CPU.
+"""Kafka through librdkafka (confluent-kafka): the same parts as in `worker.transport.kafka_python`, for less CPU.
 
 Where the library's own way would lose what the worker promises, another is taken:
 
@@ -17,7 +17,9 @@ answers a query for offsets only       `lookup`: a second connection asks
 after a fetch that waits
 exceeds the timeout of                 `transactions`: the call gets a thread, which is left behind at the deadline
 ``send_offsets_to_transaction``
-may refuse the transaction after an    `sink`: whatever fails ends the producer, and a new one takes over
-aborted one (sequence numbers)
+lets one thread at a time into a       `rebalance`: the thread that polls notes as whom the group knows us, so that
+consumer                               whoever delivers need not ask
+sends a commit that had to wait as     `rebalance`: who lost its partitions does not return before its commits are
+who it is by then                      answered
 =====================================  ================================================================================
 """
