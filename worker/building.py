@@ -8,6 +8,7 @@ from worker.answering import Answerer, Timer
 from worker.bundle import Bundle
 from worker.caution import Answering
 from worker.clock import SystemClock
+from worker.cpus import available_cpus
 from worker.features import require_tokenizer
 from worker.golden import check_golden_records, check_latency
 from worker.limits import Limits
@@ -16,7 +17,7 @@ from worker.models.serving import LoadedModel, Plan
 from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
 from worker.opening import bundle_loader, open_plan, open_router
 from worker.predictions import Detail
-from worker.scorer import OnnxScorer, available_cpus
+from worker.scorer import OnnxScorer
 from worker.settings import Settings
 from worker.share import ALONE, Share
 from worker.transport.connections import Connections

@@ -4,7 +4,6 @@ A session is built from the bytes that the bundle verified, so ONNX Runtime can 
 its tensors differ from the manifest's. Outputs are fetched by name: tf2onnx reorders them.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from worker.bundle import PROBABILITIES, Bundle, Graph, Tensor
+from worker.cpus import available_cpus
 from worker.errors import BundleTensorError, ScoringError, SettingsError
 from worker.ports import Scores
 
@@ -148,16 +148,6 @@ def _set_option(options: onnxruntime.SessionOptions, name: str, value: str) -> N
                 setattr(options, name, type(current).__members__[value])
     except (KeyError, ValueError) as error:
         raise SettingsError(f"LIMELIGHT_SESSION_OPTIONS: {name} cannot be {value!r}.") from error
-
-
-def available_cpus() -> int:
-    """CPUs that this process may use: its affinity, capped by the cgroup's quota."""
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cpus
-    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
 
 
 def _check_tensors(path: Path, graph: Graph, session: onnxruntime.InferenceSession) -> None:

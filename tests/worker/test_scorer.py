@@ -14,7 +14,7 @@ from worker.bundle import Bundle, Graph, Tensor, load_bundle, write_bundle
 from worker.errors import BundleError, BundleTensorError, ScoringError
 from worker.features import pad
 from worker.golden import check_golden_records
-from worker.scorer import OnnxScorer, available_cpus
+from worker.scorer import OnnxScorer
 
 pytestmark = pytest.mark.fast
 
@@ -87,10 +87,6 @@ def test_a_model_that_answers_differently_than_at_export_is_refused(tiny_parts: 
 
     with pytest.raises(BundleError, match="golden record 0"):
         check_golden_records(bundle, OnnxScorer(bundle))
-
-
-def test_at_least_one_cpu_is_available() -> None:
-    assert available_cpus() >= 1
 
 
 def test_onnx_runtime_leaves_nothing_at_home(tmp_path: Path) -> None:
