@@ -31,6 +31,7 @@ from worker.ports import Clock, Record, Scorer, Scores
 from worker.predictions import Detail, PredictionWriter, TokenLists, write_tokens
 from worker.reading import Event, EventReader
 from worker.texts import Texts, TextsEncoder
+from worker.tuning import Trial, Tuner
 
 
 class Skipped(Enum):
@@ -79,7 +80,7 @@ class Answerer:
         record_field: str,
         id_field: str,
         skip_tombstones: bool,
-        batch_records: int,
+        tuner: Tuner,
         limits: Limits = DEFAULT_LIMITS,
         detail: Detail = EVERYTHING,
         clock: Clock,
@@ -94,7 +95,7 @@ class Answerer:
             record_field: field of the record that holds the model's text.
             id_field: field of the record that holds its id.
             skip_tombstones: gives a record without a value no answer in place of a refusal.
-            batch_records: most rows in one micro-batch.
+            tuner: says how large a micro-batch may be.
             limits: records beyond them are refused.
             detail: what an answer tells.
             clock: for the scored time.
@@ -107,7 +108,7 @@ class Answerer:
         self._scorer = scorer
         self._prove = prove
         self._skip_tombstones = skip_tombstones
-        self._batch_records = batch_records
+        self._tuner = tuner
         self._clock = clock
         self._timer = timer
 
@@ -169,20 +170,24 @@ class Answerer:
             return
         for row, refusal in texts.refused.items():
             yield events[row], _without_frames(refusal)
-        for batch in plan_batches(texts.lengths, max_rows=self._batch_records):
-            for rows, scores in self._score(texts, batch):
+        trial = self._tuner.begin(texts.lengths)
+        for batch in plan_batches(texts.lengths, trial.caps):
+            for rows, scores in self._score(texts, batch, trial):
                 with self._timer("encode"):
                     answers = self._write(readable, rows, scores)
                 yield from zip([events[row] for row in rows], answers, strict=True)
+        self._tuner.end(trial)
 
-    def _score(self, texts: Texts, batch: Sequence[int]) -> Iterator[tuple[Sequence[int], Scores | UnscorableError]]:
+    def _score(
+        self, texts: Texts, batch: Sequence[int], trial: Trial
+    ) -> Iterator[tuple[Sequence[int], Scores | UnscorableError]]:
         """Scores the texts of `batch`, in parts if it has to.
 
         Raises:
             ScoringError: the model is guilty.
         """
         proved = False
-        for rows, scores in bisect(batch, partial(self._score_rows, texts)):
+        for rows, scores in bisect(batch, partial(self._score_rows, texts, trial)):
             if isinstance(scores, ScoringError):
                 if not proved:
                     self._prove_model(scores)
@@ -191,8 +196,8 @@ class Answerer:
             else:
                 yield rows, scores
 
-    def _score_rows(self, texts: Texts, rows: Sequence[int]) -> Scores | ScoringError:
-        with self._timer("score"):
+    def _score_rows(self, texts: Texts, trial: Trial, rows: Sequence[int]) -> Scores | ScoringError:
+        with self._timer("score"), trial.measured():
             try:
                 return self._scorer.score(texts.pad(rows))
             except ScoringError as error:

@@ -1,12 +1,12 @@
-"""Cuts a slice into micro-batches of similar length, and puts the answers back into input order.
+"""Cuts a slice into micro-batches of similar length, and halves those that fail.
 
 A batch is padded to its longest row, so rows of one length share a batch: with a long tail of lengths this is three
-times as fast as batching in the order of arrival. ONNX Runtime's throughput is flat between 8 and 32 rows a batch and
-falls above 64 (measured on the LSTM of the demo's size).
+times as fast as batching in the order of arrival (`tests/bench/buckets.py`). Two caps bound a batch: its rows, and its
+padded cells, rows times the longest. What they should be depends on the model and the machine: see `worker.tuning`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,43 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
-def plan_batches(lengths: NDArray[np.int64], *, max_rows: int) -> Iterator[list[int]]:
+class Caps(NamedTuple):
+    """The most that a micro-batch may be. One row alone may have more cells."""
+
+    rows: int
+    cells: int
+    """`B` times `T`, padding included."""
+
+
+CELLS_PER_ROW = 64
+"""For each row that a batch may have: so many tokens have the longest rows of a full batch."""
+
+
+def caps_for(rows: int) -> Caps:
+    """Caps of batches of at most `rows`."""
+    return Caps(rows, rows * CELLS_PER_ROW)
+
+
+def plan_batches(lengths: NDArray[np.int64], caps: Caps) -> Iterator[list[int]]:
     """Groups rows by length.
 
     Args:
         lengths: `[N]`, tokens of each row. Rows without any are left out.
-        max_rows: most rows in one batch.
+        caps: of each batch.
 
     Yields:
         Row numbers. Every row with tokens is in exactly one batch.
     """
-    order = np.argsort(lengths, kind="stable").tolist()
-    empty = len(lengths) - np.count_nonzero(lengths)
-    for start in range(empty, len(order), max_rows):
-        yield order[start : start + max_rows]
+    order = np.argsort(lengths, kind="stable")
+    ordered, rows = lengths[order], order.tolist()
+    counts = np.arange(1, caps.rows + 1)
+    start = len(rows) - int(np.count_nonzero(lengths))
+    while start < len(rows):
+        longest = ordered[start : start + caps.rows]
+        fitting = int(np.searchsorted(longest * counts[: len(longest)], caps.cells, side="right"))
+        end = start + max(1, fitting)
+        yield rows[start:end]
+        start = end
 
 
 def bisect(

@@ -5,10 +5,13 @@ from contextlib import nullcontext
 from functools import partial
 
 from worker.answering import Answerer, Timer
+from worker.batching import caps_for
 from worker.bundle import Bundle
+from worker.caps_cache import CapsCache, Machine, processor_name
 from worker.caution import Answering
 from worker.clock import SystemClock
 from worker.cpus import available_cpus
+from worker.errors import SettingsError
 from worker.features import require_tokenizer
 from worker.golden import check_golden_records, check_latency
 from worker.limits import Limits
@@ -17,10 +20,11 @@ from worker.models.serving import LoadedModel, Plan
 from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
 from worker.opening import bundle_loader, open_plan, open_router
 from worker.predictions import Detail
-from worker.scorer import OnnxScorer
+from worker.scorer import RUNTIME_VERSION, OnnxScorer
 from worker.settings import Settings
 from worker.share import ALONE, Share
 from worker.transport.connections import Connections
+from worker.tuning import DEFAULT, Tuner
 
 
 def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Share = ALONE) -> LoadedModel:
@@ -33,9 +37,10 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
     field = bundle.manifest.fields[0]
     require_tokenizer(bundle.path, field)
     record_field = settings.field_map([field.name])[field.name]
+    threads = share.threads(available_cpus())
     scorer = OnnxScorer(
         bundle,
-        threads=share.threads(available_cpus()),
+        threads=threads,
         provider=settings.execution_provider,
         session_options=settings.session_options,
     )
@@ -51,7 +56,7 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
         record_field=record_field,
         id_field=settings.id_field,
         skip_tombstones=settings.tombstones == "skip",
-        batch_records=settings.batch_records,
+        tuner=build_tuner(settings, bundle, threads=threads),
         limits=Limits(
             settings.max_record_bytes, settings.max_record_headers, settings.max_nesting, settings.max_text_tokens
         ),
@@ -62,9 +67,29 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
     return LoadedModel(bundle.path, answerer, prove)
 
 
+def build_tuner(settings: Settings, bundle: Bundle, *, threads: int) -> Tuner:
+    """What says how large micro-batches may be: the settings, what was found here before, or what will be found."""
+    if settings.batch_records or settings.batch_cells:
+        usual = caps_for(settings.batch_records or DEFAULT.rows)
+        return Tuner(usual._replace(cells=settings.batch_cells or usual.cells))
+    try:
+        directory = settings.cache_directory() / "batches"
+    except SettingsError:  # nobody asked for a cache: without one it is found each time
+        return Tuner()
+    machine = Machine(processor_name(), threads, settings.execution_provider, RUNTIME_VERSION)
+    cache = CapsCache(directory, bundle.manifest.version, machine)
+    return Tuner(cache.load(), found=cache.save)
+
+
+def _untuned(settings: Settings) -> Settings:
+    """For processes whose pace says nothing about the worker's."""
+    return settings.model_copy(update={"batch_records": settings.batch_records or DEFAULT.rows})
+
+
 def build_answering_in_child(settings: Settings, share: Share, plan: Plan) -> Answering:
     """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
+    settings = _untuned(settings)
     build = partial(build_model, settings, lambda _: nullcontext(), share=share)
     models = open_plan(plan, build, load=bundle_loader(settings))
     return open_router(settings, build, others=models.answer, prove=models.prove).answer
@@ -74,6 +99,7 @@ def build_shadow_in_child(settings: Settings, share: Share, plan: Plan) -> Calla
     """What answers on the side, and compares, in the child process of a shadow."""
     run_when_idle()
     configure(settings.log_format, settings.log_level)
+    settings = _untuned(settings)
     models = open_plan(
         plan, partial(build_model, settings, lambda _: nullcontext(), share=share), load=bundle_loader(settings)
     )

@@ -17,6 +17,7 @@ from worker.errors import BundleTensorError, ScoringError, SettingsError
 from worker.ports import Scores
 
 CPU = "CPUExecutionProvider"
+RUNTIME_VERSION: str = onnxruntime.__version__
 OPTIONS = (
     "enable_cpu_mem_arena",
     "enable_mem_pattern",

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.answering import Answer, Answerer
+from worker.batching import Caps, caps_for
 from worker.bundle import Bundle
 from worker.errors import DecodeError, FeatureError, RecordError, ScoringError, ValidationError
 from worker.messages import Prediction
 from worker.ports import Record
 from worker.scorer import OnnxScorer
+from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 
@@ -40,7 +42,7 @@ def make_answerer(tiny_bundle: Bundle) -> Callable[[], Answerer]:
         record_field="text",
         id_field="id",
         skip_tombstones=False,
-        batch_records=4,
+        tuner=Tuner(caps_for(4)),
         clock=FixedClock(),
         timer=lambda _: nullcontext(),
     )
@@ -152,6 +154,23 @@ def test_answers_come_in_input_order_whatever_the_lengths(answer: Any, batch: li
         [alone] = predictions(answer([value]))
         assert prediction.output.label == alone.output.label
         np.testing.assert_allclose(prediction.attention[0].weights, alone.attention[0].weights, atol=2e-6)
+
+
+@given(st.lists(texts, min_size=1, max_size=15), st.builds(Caps, st.integers(1, 9), st.integers(1, 60)))
+def test_buckets_change_no_answer(make_answerer: Callable[[], Answerer], batch: list[list[str]], caps: Caps) -> None:
+    records = [
+        Record("events", 3, offset, 0, None, msgspec.json.encode({"text": " ".join(words)}), [])
+        for offset, words in enumerate(batch)
+    ]
+    one_by_one, in_buckets = make_answerer(), make_answerer()
+    one_by_one._tuner, in_buckets._tuner = Tuner(Caps(1, 1)), Tuner(caps)
+    answers = [predictions(answerer.answer(records)) for answerer in (one_by_one, in_buckets)]
+
+    for alone, together in zip(*answers, strict=True):
+        for name, probability in alone.output.probabilities.items():
+            assert together.output.probabilities[name] == pytest.approx(probability, abs=1.5e-6)
+        np.testing.assert_allclose(together.attention[0].weights, alone.attention[0].weights, atol=1.5e-6)
+        assert (together.source, together.attention[0].items) == (alone.source, alone.attention[0].items)
 
 
 @given(st.binary(max_size=200))

@@ -5,31 +5,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.batching import plan_batches
+from worker.batching import Caps, caps_for, plan_batches
 
 pytestmark = pytest.mark.fast
 
 lists_of_lengths = st.lists(st.integers(0, 60))
 
 
-def plan(lengths: list[int], max_rows: int) -> list[list[int]]:
-    return list(plan_batches(np.array(lengths, np.int64), max_rows=max_rows))
+caps_of_all_sizes = st.builds(Caps, st.integers(1, 9), st.integers(1, 300))
 
 
-@given(lists_of_lengths, st.integers(1, 9))
-def test_every_row_with_tokens_is_in_exactly_one_batch(lengths: list[int], max_rows: int) -> None:
-    batches = plan(lengths, max_rows)
+def plan(lengths: list[int], caps: Caps) -> list[list[int]]:
+    return list(plan_batches(np.array(lengths, np.int64), caps))
+
+
+@given(lists_of_lengths, caps_of_all_sizes)
+def test_every_row_with_tokens_is_in_exactly_one_batch(lengths: list[int], caps: Caps) -> None:
+    batches = plan(lengths, caps)
 
     assert sorted(row for batch in batches for row in batch) == [row for row, length in enumerate(lengths) if length]
-    assert all(1 <= len(batch) <= max_rows for batch in batches)
+    assert all(1 <= len(batch) <= caps.rows for batch in batches)
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= caps.cells
 
 
-@given(lists_of_lengths, st.integers(1, 9))
-def test_a_batch_holds_neighbours_in_length(lengths: list[int], max_rows: int) -> None:
-    batches = [[lengths[row] for row in batch] for batch in plan(lengths, max_rows)]
+@given(lists_of_lengths, caps_of_all_sizes)
+def test_a_batch_holds_neighbours_in_length_and_as_many_as_it_may(lengths: list[int], caps: Caps) -> None:
+    batches = [[lengths[row] for row in batch] for batch in plan(lengths, caps)]
 
     for shorter, longer in pairwise(batches):
         assert max(shorter) <= min(longer)
+        assert len(shorter) == caps.rows or (len(shorter) + 1) * min(longer) > caps.cells
 
 
 def test_sorting_saves_padding() -> None:
@@ -39,4 +45,4 @@ def test_sorting_saves_padding() -> None:
         return sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
 
     arrival = [list(range(start, start + 4)) for start in (0, 4)]
-    assert cells(plan(lengths, 4)) < cells(arrival) * 0.6
+    assert cells(plan(lengths, caps_for(4))) < cells(arrival) * 0.6

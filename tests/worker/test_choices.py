@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.answering import Answer, Answerer
+from worker.batching import caps_for
 from worker.bundle import Bundle
 from worker.clock import SystemClock
 from worker.errors import DecodeError, FeatureError, SettingsError
@@ -18,6 +19,7 @@ from worker.messages import Prediction
 from worker.ports import Record
 from worker.predictions import Detail, strongest
 from worker.scorer import OnnxScorer
+from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 
@@ -36,7 +38,7 @@ def ask(tiny_bundle: Bundle) -> Ask:
             record_field="text",
             id_field="id",
             skip_tombstones=False,
-            batch_records=4,
+            tuner=Tuner(caps_for(4)),
             clock=SystemClock(),
             timer=lambda _: nullcontext(),
             **choices,

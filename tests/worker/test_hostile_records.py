@@ -16,6 +16,7 @@ import pytest
 
 from worker.answering import Answerer
 from worker.attempts import Attempts
+from worker.batching import caps_for
 from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle
 from worker.clock import SystemClock
@@ -27,6 +28,7 @@ from worker.pipeline import Pipeline
 from worker.ports import Record
 from worker.scorer import OnnxScorer
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
+from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 
@@ -126,7 +128,7 @@ def run(tiny_bundle: Bundle) -> Callable[[MemoryBroker], None]:
         record_field="text",
         id_field="id",
         skip_tombstones=False,
-        batch_records=32,
+        tuner=Tuner(caps_for(32)),
         clock=SystemClock(),
         timer=lambda _: nullcontext(),
     )

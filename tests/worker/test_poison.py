@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.answering import Answer, Answerer, Skipped
-from worker.batching import bisect
+from worker.batching import bisect, caps_for
 from worker.bundle import Bundle, load_bundle, write_bundle
 from worker.clock import SystemClock
 from worker.errors import DecodeError, EncodeError, FeatureError, ScoringError, UnscorableError
 from worker.golden import check_golden_records
 from worker.ports import Record
 from worker.scorer import OnnxScorer
+from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 
@@ -45,7 +46,7 @@ def build(bundle: Bundle, *, scorer: Any = None, skip_tombstones: bool = False) 
         record_field="text",
         id_field="id",
         skip_tombstones=skip_tombstones,
-        batch_records=8,
+        tuner=Tuner(caps_for(8)),
         clock=SystemClock(),
         timer=lambda _: nullcontext(),
     )

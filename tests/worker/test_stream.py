@@ -19,6 +19,7 @@ from kafka.errors import KafkaTimeoutError
 from deploy.local.kafka.topics import create_topics
 from worker.answering import Answer, Answerer
 from worker.attempts import Attempts
+from worker.batching import caps_for
 from worker.breaker import CircuitBreaker
 from worker.bundle import Bundle
 from worker.clock import SystemClock
@@ -39,6 +40,7 @@ from worker.transport.kafka_python.appending import append
 from worker.transport.kafka_python.header_names import HeaderName
 from worker.transport.librdkafka import transactions as librdkafka_transactions
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
+from worker.tuning import Tuner
 
 PARTITIONS = 3
 OUTPUT_PARTITIONS = 2
@@ -239,7 +241,7 @@ class Run:
             record_field="text",
             id_field="id",
             skip_tombstones=skip_tombstones,
-            batch_records=4,
+            tuner=Tuner(caps_for(4)),
             clock=SystemClock(),
             timer=lambda _: nullcontext(),
         )

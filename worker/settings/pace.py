@@ -21,8 +21,11 @@ class PaceSettings(BaseSettings):
     """Bytes of keys and values that close a slice. The record that reaches the limit still belongs to it."""
     slice_seconds: Annotated[float, Field(ge=0, le=60)] = 0.002
     """So long after its first record was read a slice is closed, unless scoring is busy with the one before."""
-    batch_records: Annotated[int, Field(ge=1, le=4_096)] = 32
-    """Records that the model scores in one call. Throughput saturates between 8 and 32 and falls at 128."""
+    batch_records: Annotated[int, Field(ge=1, le=4_096)] | None = None
+    """Records that the model scores in one call at most. The default is found by measuring full slices of the stream,
+    beginning with 32, and remembered in CACHE_DIR for the bundle and the machine. This or BATCH_CELLS ends that."""
+    batch_cells: Annotated[int, Field(ge=1)] | None = None
+    """Tokens in one such call, padding included, unless one record has more. The default is 64 for each record."""
 
     transaction_timeout_seconds: Seconds = 10
     """After this long the broker aborts the transaction of a worker that died; until then readers wait."""

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.batching import Caps
+from worker.tuning import CANDIDATES, DEFAULT, MARGIN, ROUNDS, SLICE_ROWS, Tuner
+
+pytestmark = pytest.mark.fast
+
+FULL = np.full(SLICE_ROWS, 5, np.int64)
+
+
+def tune(costs: dict[Caps, float], *, known: Caps | None = None) -> tuple[Tuner, list[Caps]]:
+    """Feeds a tuner slices until it has settled; `costs` in seconds a token."""
+    found: list[Caps] = []
+    tuner = Tuner(known, found=found.append)
+    for _ in range(ROUNDS * len(CANDIDATES)):
+        trial = tuner.begin(FULL)
+        trial.seconds = costs[trial.caps] * trial.tokens
+        tuner.end(trial)
+    return tuner, found
+
+
+@given(st.lists(st.floats(1e-7, 1e-4), min_size=len(CANDIDATES), max_size=len(CANDIDATES)))
+def test_the_cheapest_is_taken_if_it_is_clearly_cheaper_than_the_default(seconds: list[float]) -> None:
+    costs = dict(zip(CANDIDATES, seconds, strict=True))
+    tuner, [found] = tune(costs)
+
+    assert tuner.begin(FULL).caps == found
+    if found == DEFAULT:
+        assert min(seconds) >= costs[DEFAULT] * (1 - MARGIN)
+    else:
+        assert costs[found] == min(seconds)
+        assert costs[found] < costs[DEFAULT] * (1 - MARGIN)
+
+
+def test_two_disturbed_trials_of_each_do_not_matter() -> None:
+    found: list[Caps] = []
+    tuner = Tuner(found=found.append)
+    for number in range(ROUNDS * len(CANDIDATES)):
+        trial = tuner.begin(FULL)
+        is_disturbed = number < 2 * len(CANDIDATES)
+        trial.seconds = (1.0 if trial.caps == CANDIDATES[0] else 2.0) * (50 if is_disturbed and number % 5 == 0 else 1)
+        tuner.end(trial)
+
+    assert found == [CANDIDATES[0]]
+
+
+def test_looking_ends_and_tries_every_candidate_equally_often() -> None:
+    tuner = Tuner()
+    tried = []
+    while (trial := tuner.begin(FULL)).tokens:
+        tried.append(trial.caps)
+        trial.seconds = 1.0
+        tuner.end(trial)
+
+    assert {caps: tried.count(caps) for caps in CANDIDATES} == dict.fromkeys(CANDIDATES, ROUNDS)
+
+
+def test_small_slices_and_refused_rows_do_not_count() -> None:
+    tuner = Tuner(found=lambda _: pytest.fail("settled"))
+    for lengths in (FULL[:-1], np.append(FULL[:-1], 0)):
+        for _ in range(100):
+            trial = tuner.begin(lengths)
+            assert (trial.caps, trial.tokens) == (DEFAULT, 0)
+            tuner.end(trial)
+
+
+def test_what_is_known_is_not_measured() -> None:
+    known = Caps(3, 100)
+    tuner = Tuner(known, found=lambda _: pytest.fail("looked for"))
+
+    trial = tuner.begin(FULL)
+    tuner.end(trial)
+
+    assert (trial.caps, trial.tokens) == (known, 0)
+
+
+def test_a_trial_sums_up_what_its_batches_took() -> None:
+    trial = Tuner().begin(FULL)
+    for _ in range(2):
+        with trial.measured():
+            pass
+
+    first = trial.seconds
+    assert first > 0
+    with trial.measured():
+        pass
+    assert trial.seconds > first
