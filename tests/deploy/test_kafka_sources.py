@@ -117,6 +117,14 @@ def test_the_image_is_pulled_only_if_it_is_not_there(tmp_path: Path, monkeypatch
     assert calls == ["version", "image", "pull", "container", "version", "image", "container"]
 
 
+@pytest.mark.parametrize("optimize", [False, True])
+def test_java_compiles_as_well_as_it_can_where_that_is_asked_for(*, optimize: bool) -> None:
+    files = Path("/node/server.properties"), Path("/node/log4j2.properties")
+    for distribution in (JarDistribution(Path("java"), []), docker.DockerDistribution()):
+        command = distribution.run_command(*files, {}, optimize=optimize)
+        assert ("-XX:TieredStopAtLevel=1" in command) is not optimize
+
+
 def test_a_container_shares_network_and_node_directory_and_nothing_else() -> None:
     command = docker.DockerDistribution().run_command(
         Path("/node/server.properties"), Path("/node/log4j2.properties"), {}

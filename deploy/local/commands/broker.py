@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "settings of the users admin, limelight and guest are written into DIR (new, or from an earlier start)",
     )
     parser.add_argument(
+        "--optimize",
+        action="store_true",
+        help="let Java compile as well as it can, as brokers do that live for long: slower at first, faster later",
+    )
+    parser.add_argument(
         "--ready-file",
         type=writable_file,
         metavar="FILE",
@@ -72,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             port=arguments.port,
             properties=dict(arguments.properties),
             security=security,
+            optimize=arguments.optimize,
         ) as cluster:
             if notice:
                 notice.write(cluster.bootstrap_servers)

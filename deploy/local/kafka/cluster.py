@@ -42,11 +42,13 @@ class Cluster:
     certificate_servers: str
     """Those of a secured cluster at which a certificate is the login."""
 
-    def __init__(self, distribution: Distribution, *, nodes: int, root: Path, security: Security | None) -> None:
+    def __init__(
+        self, distribution: Distribution, *, nodes: int, root: Path, security: Security | None, optimize: bool
+    ) -> None:
         """See `start`, which is what callers use."""
         self._security = security
         self._cluster_id = _claim(root, nodes)
-        self.nodes = [Node(distribution, node_id=index, root=root) for index in range(1, nodes + 1)]
+        self.nodes = [Node(distribution, node_id=index, root=root, optimize=optimize) for index in range(1, nodes + 1)]
         self._endpoints: list[Endpoints] = []
         self._cleanup = ExitStack()
 
@@ -59,6 +61,7 @@ class Cluster:
         port: int | None = None,
         properties: Mapping[str, str] | None = None,
         security: Security | None = None,
+        optimize: bool = False,
         distribution: Distribution | None = None,
     ) -> Self:
         """Starts nodes and returns when all of them serve.
@@ -69,6 +72,7 @@ class Cluster:
             port: of the first node, the others follow; by default free ones.
             properties: broker properties in place of ours.
             security: makes the cluster demand logins; by default it lets everybody in.
+            optimize: has Java compile as well as it can: the brokers are slower at first, and faster after minutes.
             distribution: by default the first that `find_distribution` finds.
 
         Raises:
@@ -80,7 +84,7 @@ class Cluster:
         with ExitStack() as cleanup:
             root = data_dir or cleanup.enter_context(scratch_directory("limelight-kafka-"))
             cleanup.enter_context(_take(root))
-            cluster = cls(distribution, nodes=nodes, root=root, security=security)
+            cluster = cls(distribution, nodes=nodes, root=root, security=security, optimize=optimize)
             # Data that is thrown away needs no orderly shutdown, but nobody may write to it any more.
             at_once = data_dir is None and distribution.ends_with_its_process
             cleanup.callback(cluster._kill if at_once else cluster._stop)

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-# A broker that lives for minutes gains nothing from the optimising compiler, and half a gigabyte is plenty for it.
-JVM_OPTIONS = ("-Xmx512m", "-XX:TieredStopAtLevel=1")
+JVM_OPTIONS = ("-Xmx512m",)
+"""Half a gigabyte is plenty."""
+BRIEF_OPTIONS = (*JVM_OPTIONS, "-XX:TieredStopAtLevel=1")
+"""A broker that lives for minutes gains nothing from the optimising compiler."""
 
 
 class Distribution(Protocol):
@@ -21,8 +23,17 @@ class Distribution(Protocol):
         """Command line that formats the data directory of a node."""
         ...
 
-    def run_command(self, configuration: Path, log4j: Path, system: Mapping[str, str]) -> list[str]:
-        """Command line that runs a node until it gets SIGTERM; `system` holds Java's system properties."""
+    def run_command(
+        self, configuration: Path, log4j: Path, system: Mapping[str, str], *, optimize: bool = False
+    ) -> list[str]:
+        """Command line that runs a node until it gets SIGTERM.
+
+        Args:
+            configuration: the node's properties.
+            log4j: those of its log.
+            system: Java's system properties.
+            optimize: whether Java compiles what it runs often as well as it can, which takes it minutes.
+        """
         ...
 
     @property
@@ -41,14 +52,16 @@ class JarDistribution(NamedTuple):
     def format_command(self, configuration: Path, cluster_id: str) -> list[str]:
         """See `Distribution`."""
         tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(configuration)]
-        return [str(self.java), *JVM_OPTIONS, *tool]
+        return [str(self.java), *BRIEF_OPTIONS, *tool]
 
-    def run_command(self, configuration: Path, log4j: Path, system: Mapping[str, str]) -> list[str]:
+    def run_command(
+        self, configuration: Path, log4j: Path, system: Mapping[str, str], *, optimize: bool = False
+    ) -> list[str]:
         """See `Distribution`."""
         told = {"log4j2.configurationFile": log4j, **system}
         return [
             str(self.java),
-            *JVM_OPTIONS,
+            *(JVM_OPTIONS if optimize else BRIEF_OPTIONS),
             *(f"-D{n}={v}" for n, v in told.items()),
             "kafka.Kafka",
             str(configuration),

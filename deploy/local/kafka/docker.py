@@ -47,9 +47,11 @@ class DockerDistribution:
         java, *arguments = KAFKA_IN_IMAGE.format_command(configuration, cluster_id)
         return [*self._run(configuration.parent), "--entrypoint", java, IMAGE, *arguments]
 
-    def run_command(self, configuration: Path, log4j: Path, system: Mapping[str, str]) -> list[str]:
+    def run_command(
+        self, configuration: Path, log4j: Path, system: Mapping[str, str], *, optimize: bool = False
+    ) -> list[str]:
         """See `deploy.local.kafka.distribution.Distribution`."""
-        broker = KAFKA_IN_IMAGE.run_command(configuration, log4j, system)
+        broker = KAFKA_IN_IMAGE.run_command(configuration, log4j, system, optimize=optimize)
         container = [*self._run(configuration.parent), "--interactive", "--entrypoint", "sh", IMAGE]
         return [*container, "-c", END_WITH_STDIN, "sh", *broker]
 

@@ -33,8 +33,9 @@ class Node:
         └── data/
     """
 
-    def __init__(self, distribution: Distribution, *, node_id: int, root: Path) -> None:
-        """Makes the directory ``node-<node_id>`` in `root`."""
+    def __init__(self, distribution: Distribution, *, node_id: int, root: Path, optimize: bool) -> None:
+        """Makes the directory ``node-<node_id>`` in `root`; for `optimize` see `Distribution.run_command`."""
+        self._optimize = optimize
         self.name = f"node-{node_id}"
         self._node_id = node_id
         self._distribution = distribution
@@ -70,7 +71,9 @@ class Node:
 
     def start(self) -> None:
         """Starts the node and does not wait until it serves."""
-        command = self._distribution.run_command(self._configuration, self._log4j, self._system)
+        command = self._distribution.run_command(
+            self._configuration, self._log4j, self._system, optimize=self._optimize
+        )
         self._process = self._run(command, purpose="broker")
 
     def terminate(self) -> None:
