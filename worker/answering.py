@@ -157,7 +157,7 @@ class Answerer:
     def _answer_events(self, events: Sequence[Event]) -> Iterator[tuple[Event, Answer]]:
         """Answers events together, or one by one where that meets a fault of ours."""
         try:
-            with self._timer("decode"):
+            with self._timer("features"):
                 texts = self._encoder.encode([event.text for event in events])
             with self._timer("encode"):
                 readable = _Readable(events, texts, write_tokens(texts, events))

@@ -292,7 +292,7 @@ class StreamWorker:
 
     @contextmanager
     def _time(self, stage: str) -> Iterator[None]:
-        with self._metrics.stream.stage_seconds[stage].time():
+        with self._metrics.stream.time_stage(stage):
             yield
         # A slice of a slow model may take long: its micro-batches are progress, too.
         self._heartbeat.beat()

@@ -49,11 +49,17 @@ def test_an_aborted_slice_counts_no_record() -> None:
 
 def test_stages_are_timed_apart() -> None:
     metrics = Metrics()
-    with metrics.stream.stage_seconds["score"].time():
-        pass
+    with metrics.stream.time_stage("score"):
+        sum(range(100_000))
+    with metrics.stream.time_stage("poll"):
+        threading.Event().wait(0.02)
 
+    spent = {stage: sample(metrics, "limelight_stage_cpu_seconds_total", stage=stage) for stage in STAGES}
+    assert spent["score"] > 0
+    assert spent["poll"] < 0.02, "who waits takes no CPU time"
+    assert spent["decode"] == 0
     counts = {stage: sample(metrics, "limelight_stage_seconds_count", stage=stage) for stage in STAGES}
-    assert counts == {**dict.fromkeys(STAGES, 0), "score": 1}
+    assert counts == {**dict.fromkeys(STAGES, 0), "score": 1, "poll": 1}
 
 
 def test_every_refusing_stage_has_a_series_from_the_start() -> None:
