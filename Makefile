@@ -9,6 +9,7 @@ export DATA_DIR ?= ../shared/data
 export KILLS BROKER_KILLS CONFORMANCE_JSON
 WORKER ?=
 SOAK_SECONDS ?= 3600
+BENCH ?= stream
 
 ##@ Use it
 .PHONY: demo
@@ -36,8 +37,8 @@ soak: $(VENV)/installed ## One worker at 80 % of its capacity for SOAK_SECONDS: 
 	CONFORMANCE_WORKER="$(WORKER)" $(BIN)/python tests/conformance/soak.py --seconds $(SOAK_SECONDS) $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/installed ## What exactly once costs, by pairs of runs. ARGS="--json FILE" writes the figures
-	PYTHONPATH=.:tests/conformance $(BIN)/python tests/bench/delivery.py $(ARGS)
+bench: $(VENV)/installed ## What each layer of the worker costs, on a broker of its own. BENCH=delivery measures one thing more closely
+	PYTHONPATH=.:tests/conformance:tests/bench $(BIN)/python tests/bench/$(BENCH).py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the import contracts
@@ -66,6 +67,8 @@ lock: $(VENV)/installed ## Resolve the dependencies again and write requirements
 	  --all-extras --group dev pyproject.toml -o requirements/full.lock
 	$(BIN)/uv pip compile -q --python-version 3.11 --generate-hashes --no-header \
 	  -c requirements/full.lock pyproject.toml -o requirements/worker.lock
+	$(BIN)/uv pip compile -q --upgrade --python-version 3.11 --generate-hashes --no-header \
+	  tests/bench/peers/pyproject.toml -o tests/bench/peers/peers.lock
 
 .PHONY: clean
 clean: ## Remove what the targets above created in this directory

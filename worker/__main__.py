@@ -18,6 +18,7 @@ COMMANDS = {
     "topics": "check the topics, or create those that are missing",
     "dlq": "list the refused records, export them, or send them again",
     "models": "look into the registry of models, and say which versions answer",
+    "bench": "measure what each layer costs, from the model alone to exactly once on real brokers",
     "config": "show or check the settings",
 }
 

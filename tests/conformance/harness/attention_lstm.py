@@ -16,7 +16,7 @@ NAME = "attention-lstm"
 GOLDEN_TEXT = "the box late"
 
 
-def write_version(root: Path, seed: int) -> Path:
+def write_version(root: Path, seed: int, *, max_tokens: int = MAX_TOKENS) -> Path:
     """Writes the bundle of the weights that `seed` gives, below `root`, and returns its directory."""
     vocabulary = ["[PAD]", "[UNK]", *WORDS]
     vocabulary += [f"word{number}" for number in range(VOCABULARY_SIZE - len(vocabulary))]
@@ -25,7 +25,7 @@ def write_version(root: Path, seed: int) -> Path:
     # ONNX's own slow twin, and not ONNX Runtime, says what is right.
     probabilities, weights = ReferenceEvaluator(model).run(["probabilities", "attention"], {"token_ids": ids})
     golden = GoldenRecord({"text": GOLDEN_TEXT}, probabilities[0].tolist(), {"tokens": weights[0].tolist()})
-    return write_bundle(root, **bundle_parts(NAME, model, vocabulary, golden, max_tokens=MAX_TOKENS, rounds=seed))
+    return write_bundle(root, **bundle_parts(NAME, model, vocabulary, golden, max_tokens=max_tokens, rounds=seed))
 
 
 def _draw_weights(seed: int) -> dict[str, NDArray[np.float32]]:

@@ -102,6 +102,15 @@ class KafkaAdmin:
         self._ask(what, lambda: self._admin.wait_for_topics([topic.name]))
         return True
 
+    def delete(self, topics: Iterable[str]) -> None:
+        """Deletes topics with everything in them.
+
+        Raises:
+            TransportError: the cluster refused.
+        """
+        names = list(topics)
+        self._ask("the topics cannot be deleted", lambda: self._admin.delete_topics(names))
+
     def committed(self, group_id: str) -> dict[Partition, tuple[int, str]]:
         """Offset and the text beside it, of each partition for which the group has committed.
 

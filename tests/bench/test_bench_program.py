@@ -1,0 +1,76 @@
+"""Programs under measurement: none outlives its block, and one that fails says why."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker.bench import program
+from worker.bench.errors import BenchError
+from worker.bench.program import Program
+
+pytestmark = pytest.mark.fast
+
+LIMIT_SECONDS = 10.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def run_python(code: str) -> Program:
+    return Program([sys.executable, "-c", code], os.environ, name="the peer")
+
+
+def is_over(running: Program) -> bool:
+    try:
+        running.require_alive()
+    except BenchError:
+        return True
+    return False
+
+
+def test_who_ends_too_early_is_quoted() -> None:
+    with run_python("import sys; print('first'); sys.exit('no such model')") as running:
+        wait_for(lambda: is_over(running))
+        with pytest.raises(BenchError, match="the peer ended with status 1 before it was done: first no such model"):
+            running.require_alive()
+
+
+def test_who_still_runs_is_asked_to_end(tmp_path: Path) -> None:
+    ready, ended = tmp_path / "ready", tmp_path / "ended"
+    code = f"""
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, lambda *_: exit(pathlib.Path({str(ended)!r}).touch()))
+pathlib.Path({str(ready)!r}).touch()
+while True: time.sleep(1)
+"""
+    with run_python(code) as running:
+        wait_for(ready.exists)
+        running.require_alive()
+    assert ended.exists()
+
+
+def test_who_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "STOP_SECONDS", 0.1)
+    ready = tmp_path / "ready"
+    code = f"""
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path({str(ready)!r}).write_text(str(os.getpid()))
+while True: time.sleep(1)
+"""
+    with run_python(code):
+        wait_for(lambda: ready.exists() and ready.read_text() != "")
+    assert not Path("/proc", ready.read_text()).exists()
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    with pytest.raises(BenchError, match="cannot be started: /no/such/program: No such file"):
+        Program(["/no/such/program"], {}, name="the peer").__enter__()

@@ -1,0 +1,118 @@
+"""Takes the figures, in repetitions that interleave: what else the machine does falls on all contestants alike."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+
+import numpy as np
+
+from worker.bench.arena import Arena
+from worker.bench.assignment import Assignment
+from worker.bench.figures import Figures, Latency, Skipped, Stages, Throughput, summarize_latency, summarize_rates
+from worker.bench.latency import LatencyProbe
+from worker.bench.plan import OFFLINE, Contestant, complete_layers, plan, rotate
+from worker.bench.setup import describe_setup
+from worker.bench.stages import account_stages
+from worker.bench.stream import Stream
+
+WARM_UP_RUNS = 2
+"""Of each client, before anything counts: it takes Java some 100,000 records to compile what a broker does."""
+HALF = 0.5
+
+Report = Callable[[str], None]
+
+
+class Order(NamedTuple):
+    """What to measure."""
+
+    layers: Sequence[str]
+    clients: Sequence[str]
+    slice_records: Sequence[int]
+    repetitions: int
+    latency_seconds: float
+    """How long a worker is fed, in each repetition."""
+    peer: Sequence[str]
+    """Command of the layer ``peer``; empty for none."""
+    skipped: Sequence[Skipped]
+    """What was asked for, and cannot be measured here."""
+
+
+def measure(assignment: Assignment, order: Order, report: Report) -> Figures:
+    """Runs everything.
+
+    Args:
+        assignment: the work.
+        order: what to measure.
+        report: told each figure as soon as it is there.
+
+    Raises:
+        BenchError: a contestant died, or did not do its work.
+        LimelightError: the bundle cannot be used, or the brokers failed.
+    """
+    layers = complete_layers(order.layers)
+    contestants = plan(layers, order.clients, slice_records=order.slice_records)
+    warm_up_runs = 0 if OFFLINE.issuperset(layers) else WARM_UP_RUNS
+    # Before anything runs: the load should be somebody else's.
+    setup = describe_setup(assignment, repetitions=order.repetitions, warm_up_runs=warm_up_runs)
+    with ExitStack() as opened:
+        arena = Arena(opened, assignment, layers=layers, peer=order.peer)
+        for client in [*order.clients] * warm_up_runs:
+            report(f"warm-up: {arena.measure(Contestant('exactly-once', client)):,.0f} records/s with {client}")
+        rates = _take_rates(arena, contestants, order.repetitions, report)
+        latency = _take_latencies(arena.stream, assignment, order, rates, report) if "latency" in layers else []
+        stages = [_take_stages(arena.stream, client, report) for client in order.clients if "stages" in layers]
+    return Figures(
+        setup=setup,
+        throughput=_summarize(rates),
+        latency=latency,
+        stages=stages,
+        skipped=list(order.skipped),
+    )
+
+
+def _take_rates(
+    arena: Arena, contestants: Sequence[Contestant], repetitions: int, report: Report
+) -> dict[Contestant, list[float]]:
+    rates: dict[Contestant, list[float]] = {contestant: [] for contestant in contestants}
+    for repetition in range(repetitions):
+        for contestant in rotate(contestants, repetition):
+            rate = arena.measure(contestant)
+            rates[contestant].append(rate)
+            report(f"{repetition + 1}/{repetitions}: {rate:,.0f} records/s {contestant.title}")
+    return rates
+
+
+def _summarize(rates: Mapping[Contestant, Sequence[float]]) -> list[Throughput]:
+    ceiling = rates.get(Contestant("model"), ())
+    return [summarize_rates(contestant, found, ceiling) for contestant, found in rates.items()]
+
+
+def _take_latencies(
+    stream: Stream,
+    assignment: Assignment,
+    order: Order,
+    rates: Mapping[Contestant, Sequence[float]],
+    report: Report,
+) -> list[Latency]:
+    """At half of what each client has just been seen to answer."""
+    found: dict[str, list[tuple[int, float, float]]] = {client: [] for client in order.clients}
+    half = {client: HALF * statistics.median(rates[Contestant("exactly-once", client)]) for client in order.clients}
+    # What feeds and reads should take little: the last of the clients is the cheapest.
+    with closing(LatencyProbe(assignment, client=order.clients[-1], seconds=order.latency_seconds)) as probe:
+        for repetition in range(order.repetitions):
+            for client in order.clients:
+                with stream.start_live(Contestant("exactly-once", client)) as run:
+                    times_ms = probe.measure(
+                        input_topic=run.input, output_topic=run.output, rate=half[client], seed=repetition
+                    )
+                p50, p99 = np.percentile(times_ms, [50, 99]).tolist()
+                found[client].append((len(times_ms), p50, p99))
+                report(f"{repetition + 1}/{order.repetitions}: p50 {p50:.1f} ms, p99 {p99:.1f} ms with {client}")
+    return [summarize_latency(client, half[client], runs) for client, runs in found.items()]
+
+
+def _take_stages(stream: Stream, client: str, report: Report) -> Stages:
+    stages = account_stages(stream, client)
+    report(f"{stages.total:.1f} us of CPU time a record with {client}")
+    return stages
