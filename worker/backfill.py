@@ -6,13 +6,15 @@ What was asked for is kept beside it, as the note of a group that nobody ever jo
 means another backfill, and its answers would lie among those of the first.
 """
 
+from collections.abc import Mapping
 from contextlib import closing
+from typing import Any
 
 import structlog
 
 from worker.beginning import Begin
 from worker.errors import SettingsError
-from worker.ports import Offsets
+from worker.ports import Offsets, Partition
 from worker.settings import Settings
 from worker.transport.kafka_python.admin import KafkaAdmin
 from worker.transport.kafka_python.beginnings import begin_group
@@ -47,7 +49,6 @@ def backfill_settings(settings: Settings, *, output_topic: str, dead_letter_topi
             "output_topic": output_topic,
             "dead_letter_topic": letters,
             "status_topic": "",
-            "routes": {},
         }
     )
 
@@ -62,25 +63,32 @@ def prepare(settings: Settings, *, begin: Begin, asked: str, until: Begin) -> Of
         until: where it ends. ``end`` is the end at this moment.
 
     Returns:
-        The offset of each partition behind the last record to answer.
+        The offset of each partition of each input topic behind the last record to answer.
 
     Raises:
         SettingsError: the group has begun elsewhere.
         TransportError: the brokers did not tell, or the topic does not exist.
     """
-    client, topic = client_properties(settings), settings.input_topic
+    client = client_properties(settings)
+    offsets: dict[Partition, int] = {}
+    for topic in settings.input_topics():
+        is_new = begin_group(client, topic=topic, group_id=settings.group_id, begin=begin)
+        _compare_beginnings(settings, client, topic, asked=asked, is_new=is_new)
+        with closing(KafkaReader(client, topic=topic, begin="beginning")) as reader:
+            offsets |= {(topic, number): end for number, end in reader.find(until).items()}
+    return offsets
+
+
+def _compare_beginnings(settings: Settings, client: Mapping[str, Any], topic: str, *, asked: str, is_new: bool) -> None:
     notes = f"{settings.group_id}.from"
-    is_new = begin_group(client, topic=topic, group_id=settings.group_id, begin=begin)
     with closing(KafkaAdmin(client)) as admin:
         if is_new:
             admin.commit(notes, {(topic, 0): 0}, note=asked)
-        else:
-            _, began = admin.committed(notes).get((topic, 0), (0, asked))
-            if began != asked:
-                raise SettingsError(
-                    f"the backfill into {settings.output_topic} began with --from {began}, not {asked}. Give --from "
-                    f"{began} to go on where it is, or another --output-topic to begin anew."
-                )
-            log.info("the backfill goes on where it was", group_id=settings.group_id)
-    with closing(KafkaReader(client, topic=topic, begin="beginning")) as reader:
-        return {(topic, number): end for number, end in reader.find(until).items()}
+            return
+        _, began = admin.committed(notes).get((topic, 0), (0, asked))
+    if began != asked:
+        raise SettingsError(
+            f"the backfill into {settings.output_topic} began with --from {began}, not {asked}. Give --from "
+            f"{began} to go on where it is, or another --output-topic to begin anew."
+        )
+    log.info("the backfill goes on where it was", group_id=settings.group_id, topic=topic)

@@ -127,7 +127,12 @@ class Bench:
         self.enough = sys.maxsize
 
     def run(
-        self, plan: Plan = PLAN, *, target: Target = TARGET, slice_records: int = 2, slice_bytes: int = 1 << 20
+        self,
+        plan: Plan = PLAN,
+        *,
+        targets: Mapping[str, Target] | None = None,
+        slice_records: int = 2,
+        slice_bytes: int = 1 << 20,
     ) -> Result:
         def note(letter: Letter, outcome: Outcome) -> None:
             self.left.append((letter.record.offset, outcome))
@@ -137,7 +142,7 @@ class Bench:
             Originals(self._open),
             self.store,
             plan,
-            target,
+            targets or {plan.to_topic or "events": TARGET},
             slice_records=slice_records,
             slice_bytes=slice_bytes,
             clock=FixedClock(),
@@ -323,13 +328,27 @@ def test_a_record_that_outgrew_its_topic_stays_and_does_not_stop_the_others() ->
     bench.letters.add(b"y")
     limit = size_bound(Output("events", 0, b"key", b"x" * 99, [(REPLAYS_HEADER, b"1")], NOW_MS))
 
-    result = bench.run(target=Target(4, limit))
+    result = bench.run(targets={"events": Target(4, limit)})
 
     assert bench.values() == [b"y"]
     assert result.total == Counter(replayed=1, too_large=1)
 
 
-@pytest.mark.parametrize("changed", [Plan("other", 3), Plan("events", 4), Plan("events", 3, Selection("decode"))])
+def test_without_a_topic_everything_goes_back_to_where_it_came_from() -> None:
+    bench = Bench()
+    for number, topic in enumerate(["events", "reviews", "elsewhere"]):
+        bench.letters.add(b"%d" % number, source=Position(topic, 5, 9))
+
+    result = bench.run(Plan(None, 3), targets={"events": Target(4, None), "reviews": Target(3, None)})
+
+    assert [output[:2] for output in bench.store.sent] == [("events", 5 % 4), ("reviews", 5 % 3)]
+    assert result.total == Counter(replayed=2, homeless=1)
+    assert bench.left == [(2, Outcome.HOMELESS)]
+
+
+@pytest.mark.parametrize(
+    "changed", [Plan(None, 3), Plan("other", 3), Plan("events", 4), Plan("events", 3, Selection("decode"))]
+)
 def test_an_id_keeps_its_plan(changed: Plan) -> None:
     bench = Bench()
     bench.letters.add(b"1")

@@ -262,6 +262,43 @@ def test_a_shadow_has_a_topic_where_there_is_a_registry() -> None:
     assert planned.configs["cleanup.policy"] == "delete"
 
 
+ROUTED = {"routes": {"reviews": "bundles/reviews"}}
+
+
+def test_a_routed_topic_is_an_input_as_the_other() -> None:
+    reviews = GOOD[INPUT]._replace(operations=frozenset({"WRITE"}))
+    [denied] = problems(look({"reviews": reviews}, **ROUTED))
+    assert (denied.level, denied.subject) == ("error", "reviews")
+    assert "may not READ" in denied.message
+
+    [missing] = problems(look({"reviews": Absence.MISSING}, **ROUTED))
+    assert (missing.subject, missing.message) == ("reviews", "input, does not exist")
+
+
+def test_the_outputs_have_to_suit_the_largest_input() -> None:
+    reviews = GOOD[INPUT]._replace(partitions=9, configs={**CONFIGS, "max.message.bytes": "5000000"})
+    findings = problems(look({"reviews": reviews}, **ROUTED))
+
+    assert {finding.subject for finding in findings} == {OUTPUT, LETTERS}
+    assert sum(finding.message.startswith("4 partitions for 9 of the input") for finding in findings) == 2
+    assert {command.split("max.message.bytes=")[1] for f in findings if "max.message" in (command := f.command)} == {
+        str(5_000_000 + ANSWER_HEADROOM_BYTES)
+    }
+
+
+def test_a_routed_topic_is_planned_as_the_inputs_that_exist() -> None:
+    missing = {**dict.fromkeys([*GOOD, "reviews"], Absence.MISSING), INPUT: GOOD[INPUT]._replace(partitions=7)}
+
+    planned = plan_topics(Settings(**ROUTED), ClusterFacts(3, missing))
+
+    assert [(topic.name, topic.partitions) for topic in planned] == [
+        ("reviews", 7),
+        (OUTPUT, 7),
+        (LETTERS, 7),
+        (STATUS, 1),
+    ]
+
+
 def test_options_win() -> None:
     existing = GOOD[INPUT]._replace(partitions=7)
     assert plan(topics={INPUT: existing}, partitions=2, replication_factor=1) == [

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
 
@@ -16,7 +16,7 @@ from worker.dead_letters.originals import Originals
 from worker.dead_letters.progress import Outcome, Plan, ProgressStore
 from worker.dead_letters.replay import Replay, Result, Target
 from worker.settings import Settings
-from worker.topics.facts import TopicFacts
+from worker.topics.facts import Absence, TopicFacts
 from worker.transport.kafka_python.admin import KafkaAdmin
 from worker.transport.kafka_python.properties import client_properties
 from worker.transport.kafka_python.reader import KafkaReader
@@ -28,6 +28,7 @@ REASONS = {
     Outcome.EXHAUSTED: "replayed too often",
     Outcome.TOO_LARGE: "too large with the count of its replays",
     Outcome.GONE: "its record, to which it is a pointer, is gone",
+    Outcome.HOMELESS: "from a topic that these settings do not read: name one with --to-topic",
     Outcome.FOREIGN: "not written by a worker",
 }
 
@@ -41,10 +42,12 @@ def replay_letters(
         KeyboardInterrupt: it was asked to stop, and did so between two transactions.
         LimelightError: it cannot begin, or go on.
     """
-    plan = Plan(arguments.to_topic or settings.input_topic, arguments.max_replays, selection)
+    # With one input topic there is no question; the name is what replays began with before there were several.
+    home = None if settings.routes else settings.input_topic
+    plan = Plan(arguments.to_topic or home, arguments.max_replays, selection)
     if plan.to_topic == settings.dead_letter_topic:
         raise ReplayError(f"--to-topic {plan.to_topic} is the dead-letter topic itself. Give the topic to score from.")
-    target = _find_target(settings, plan.to_topic)
+    targets = _find_targets(settings, [plan.to_topic] if plan.to_topic else settings.input_topics())
     told: Counter[Outcome] = Counter()
 
     def tell(letter: Letter, outcome: Outcome) -> None:
@@ -62,7 +65,7 @@ def replay_letters(
             originals,
             store,
             plan,
-            target,
+            targets,
             slice_records=settings.slice_records,
             slice_bytes=settings.slice_bytes,
             clock=SystemClock(),
@@ -99,9 +102,13 @@ def _stop_signals() -> Iterator[threading.Event]:
         restore()
 
 
-def _find_target(settings: Settings, topic: str) -> Target:
+def _find_targets(settings: Settings, topics: Sequence[str]) -> dict[str, Target]:
     with closing(KafkaAdmin(client_properties(settings))) as admin:
-        facts = admin.describe_topics([topic])[topic]
+        found = admin.describe_topics(topics)
+    return {topic: _describe_target(topic, facts) for topic, facts in found.items()}
+
+
+def _describe_target(topic: str, facts: TopicFacts | Absence) -> Target:
     if not isinstance(facts, TopicFacts):
         raise ReplayError(f"topic {topic!r} does not exist, or this user may not see it. Name another with --to-topic.")
     limit = facts.configs and facts.configs["max.message.bytes"]
@@ -135,4 +142,4 @@ def _summarise(result: Result, plan: Plan, arguments: argparse.Namespace, *, sto
         parts.append(f"{result.removed} offsets were removed by retention before they were read")
     if stopped:
         parts.append("stopped before the end: the same command goes on from here")
-    return f"replay {arguments.id} to {plan.to_topic}: {', '.join(parts)}"
+    return f"replay {arguments.id} to {plan.to_topic or 'where they came from'}: {', '.join(parts)}"

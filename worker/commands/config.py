@@ -11,7 +11,7 @@ import msgspec
 from pydantic import SecretStr
 
 from worker.errors import TopicMissingError
-from worker.opening import find_bundle
+from worker.opening import bundle_loader, find_bundle
 from worker.settings import MASK, Settings, mask_credentials, variable
 from worker.topics.facts import Absence
 from worker.topics.plan import roles
@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     settings = Settings.from_environment()
     if arguments.action == "check":
-        bundle = find_bundle(settings)
-        settings.field_map(field.name for field in bundle.manifest.fields)
+        for bundle in (find_bundle(settings), *map(bundle_loader(settings), settings.routes.values())):
+            settings.field_map(field.name for field in bundle.manifest.fields)
         Connections(settings)
         if not arguments.offline:
             _require_topics(settings)
@@ -69,7 +69,7 @@ def _require_topics(settings: Settings) -> None:
         TopicMissingError: a topic does not exist, or is hidden from this user.
     """
     with closing(KafkaAdmin(client_properties(settings))) as admin:
-        found = admin.describe_topics(roles(settings).values())
+        found = admin.describe_topics(roles(settings))
     if absent := [topic for topic, facts in found.items() if isinstance(facts, Absence)]:
         raise TopicMissingError(
             f"not to be found at {settings.bootstrap_servers}: {', '.join(absent)}. `python -m worker topics create` "

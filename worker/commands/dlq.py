@@ -56,7 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     replay = actions.add_parser("replay", parents=[chosen], help="score the dead letters again", description=REPLAY)
     replay.add_argument("--id", type=types.name, required=True, metavar="X", help="name of this replay")
-    replay.add_argument("--to-topic", type=types.topic, metavar="T", help="default: LIMELIGHT_INPUT_TOPIC")
+    replay.add_argument(
+        "--to-topic",
+        type=types.topic,
+        metavar="T",
+        help="default: the topic that each came from, of those that LIMELIGHT_INPUT_TOPIC and LIMELIGHT_ROUTES name",
+    )
     replay.add_argument(
         "--max-replays", type=types.count, default=3, metavar="N", help="leave what was replayed so often (default: 3)"
     )

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings.from_environment()
     client = client_properties(settings)
     with closing(KafkaAdmin(client)) as admin:
-        cluster = ClusterFacts(admin.count_brokers(), admin.describe_topics(roles(settings).values()))
+        cluster = ClusterFacts(admin.count_brokers(), admin.describe_topics(roles(settings)))
         if arguments.action == "check":
             return _check(settings, cluster, _ask_identities(admin, settings, principal(client)))
         for name, state in cluster.topics.items():

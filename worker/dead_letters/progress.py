@@ -27,6 +27,8 @@ class Outcome(StrEnum):
     """With the count of its replays it no longer fits the topic."""
     GONE = "gone"
     """It is a pointer, and what it points to is no longer there."""
+    HOMELESS = "homeless"
+    """It came from a topic that no worker of these settings reads."""
     FOREIGN = "foreign"
     """No worker wrote it: where it came from is not known."""
 
@@ -34,7 +36,8 @@ class Outcome(StrEnum):
 class Plan(Struct, frozen=True):
     """What was asked for when a replay began; it cannot change before the replay has ended."""
 
-    to_topic: str
+    to_topic: str | None
+    """None sends each record to the topic that it came from."""
     max_replays: int
     selection: Selection = Selection()
 

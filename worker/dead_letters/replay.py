@@ -79,7 +79,7 @@ class Replay:
         originals: Originals,
         store: ProgressStore,
         plan: Plan,
-        target: Target,
+        targets: Mapping[str, Target],
         *,
         slice_records: int,
         slice_bytes: int,
@@ -93,7 +93,7 @@ class Replay:
             originals: where the records are that the letters do not hold.
             store: of the progress, and of the records that are sent.
             plan: which letters, and where to.
-            target: what is known about that place.
+            targets: topic that may be sent to -> what is known about it.
             slice_records: most letters in one transaction.
             slice_bytes: a transaction is closed when its records reach this size.
             clock: gives the records' timestamp. Their old one could make retention remove them at once.
@@ -104,7 +104,7 @@ class Replay:
         self._originals = originals
         self._store = store
         self._plan = plan
-        self._target = target
+        self._targets = targets
         self._slice_records = slice_records
         self._slice_bytes = slice_bytes
         self._clock = clock
@@ -188,9 +188,13 @@ class Replay:
 
     def _restore(self, letter: Letter) -> Output | Outcome:
         """The record to send, or why there is none."""
-        refusal, plan, target = letter.refusal, self._plan, self._target
+        refusal, plan = letter.refusal, self._plan
         if refusal is None:
             return Outcome.FOREIGN
+        topic = plan.to_topic or refusal.source.topic
+        target = self._targets.get(topic)
+        if target is None:
+            return Outcome.HOMELESS
         record, headers = letter.record, letter.original_headers()
         if letter.pointer is not None:
             original = self._originals.find(refusal.source, letter.pointer)
@@ -202,7 +206,7 @@ class Replay:
             return Outcome.EXHAUSTED
         headers = [*headers, (REPLAYS_HEADER, str(replays + 1).encode())]
         partition = refusal.source.partition % target.partitions
-        output = Output(plan.to_topic, partition, record.key, record.value, headers, self._clock.now_ms())
+        output = Output(topic, partition, record.key, record.value, headers, self._clock.now_ms())
         if target.max_record_bytes is not None and size_bound(output) > target.max_record_bytes:
             return Outcome.TOO_LARGE
         return output

@@ -6,7 +6,7 @@ from worker.settings import Settings
 from worker.topics.facts import Absence, ClusterFacts, Identities, TopicFacts
 from worker.topics.findings import Finding, Level
 from worker.topics.permissions import Permissions
-from worker.topics.plan import ANSWER_HEADROOM_BYTES, REPLICAS, Role, plan_topics, roles
+from worker.topics.plan import ANSWER_HEADROOM_BYTES, REPLICAS, Role, find_inputs, plan_topics, roles
 from worker.topics.tools import KafkaTools
 
 ANSWERS = (Role.OUTPUT, Role.DEAD_LETTERS)
@@ -31,7 +31,7 @@ fits, the first refused record stops its partition."""
 def check_cluster(settings: Settings, cluster: ClusterFacts, identities: Identities) -> Iterator[Finding]:
     """Everything that can be said about the settings' topics before a worker starts."""
     permissions, check = Permissions(settings, identities.principal), _Check(settings, cluster)
-    for role, topic in roles(settings).items():
+    for topic, role in roles(settings).items():
         match cluster.topics[topic]:
             case Absence.HIDDEN:
                 yield permissions.hidden_topic(role, topic)
@@ -59,7 +59,7 @@ class _Check:
         self._settings = settings
         self._cluster = cluster
         self._tools = KafkaTools(settings)
-        self._input = cluster.topics[settings.input_topic]
+        self._inputs = find_inputs(settings, cluster)
 
     def missing(self, role: Role, topic: str) -> Finding:
         [planned] = [each for each in plan_topics(self._settings, self._cluster) if each.name == topic]
@@ -99,13 +99,14 @@ class _Check:
             yield Finding("warning", topic, message, self._tools.set_config(topic, "min.insync.replicas", "2"))
 
     def _partitions(self, topic: str, facts: TopicFacts) -> Iterator[Finding]:
-        if isinstance(self._input, TopicFacts) and facts.partitions < self._input.partitions:
+        wanted = self._inputs.partitions
+        if wanted is not None and facts.partitions < wanted:
             message = (
-                f"{facts.partitions} partitions for {self._input.partitions} of the input: what comes from input "
+                f"{facts.partitions} partitions for {wanted} of the input: what comes from input "
                 f"partition p stands in p mod {facts.partitions}, in order, beside others; fewer readers can share it. "
                 "Add partitions only while no worker runs: records move to other partitions"
             )
-            yield Finding("warning", topic, message, self._tools.add_partitions(topic, self._input.partitions))
+            yield Finding("warning", topic, message, self._tools.add_partitions(topic, wanted))
 
     def _cleanup(self, role: Role, topic: str, policies: list[str]) -> Iterator[Finding]:
         if role is Role.STATUS and "compact" not in policies:
@@ -118,8 +119,8 @@ class _Check:
 
     def _size(self, role: Role, topic: str, limit_bytes: int) -> Iterator[Finding]:
         wanted_bytes = POINTER_BYTES if role is Role.DEAD_LETTERS else 0
-        if isinstance(self._input, TopicFacts) and self._input.configs is not None:
-            wanted_bytes = int(self._input.configs["max.message.bytes"]) + ANSWER_HEADROOM_BYTES
+        if self._inputs.record_bytes is not None:
+            wanted_bytes = self._inputs.record_bytes + ANSWER_HEADROOM_BYTES
         command = self._tools.set_config(topic, "max.message.bytes", str(wanted_bytes))
         if role is Role.DEAD_LETTERS and limit_bytes < POINTER_BYTES:
             message = "not even a pointer to a refused record fits: the first one would stop the worker"

@@ -37,16 +37,37 @@ class NewTopic(NamedTuple):
     configs: Mapping[str, str]
 
 
-def roles(settings: Settings) -> dict[Role, str]:
-    """The topics of the settings; no status topic if none is published, and a shadow's only with a registry."""
+def roles(settings: Settings) -> dict[str, Role]:
+    """What each topic of the settings is for.
+
+    Those of `ROUTES` are inputs, too. There is no status topic if none is published, and a shadow's only with a
+    registry.
+    """
     topics = {
-        Role.INPUT: settings.input_topic,
-        Role.OUTPUT: settings.output_topic,
-        Role.DEAD_LETTERS: settings.dead_letter_topic,
-        Role.STATUS: settings.status_topic,
-        Role.SHADOW: settings.shadow_topic if settings.registry else "",
+        **dict.fromkeys(settings.input_topics(), Role.INPUT),
+        settings.output_topic: Role.OUTPUT,
+        settings.dead_letter_topic: Role.DEAD_LETTERS,
+        settings.status_topic: Role.STATUS,
+        (settings.shadow_topic if settings.registry else ""): Role.SHADOW,
     }
-    return {role: topic for role, topic in topics.items() if topic}
+    topics.pop("", None)
+    return topics
+
+
+class Inputs(NamedTuple):
+    """The input topics that exist, as far as the others have to suit them."""
+
+    partitions: int | None
+    """Of the one that has the most; None if there is none."""
+    record_bytes: int | None
+    """The largest record that one of them takes; None if that is not known."""
+
+
+def find_inputs(settings: Settings, cluster: ClusterFacts) -> Inputs:
+    """Looks at the input topics of the settings."""
+    existing = [facts for topic in settings.input_topics() if isinstance(facts := cluster.topics[topic], TopicFacts)]
+    limits = [int(facts.configs["max.message.bytes"]) for facts in existing if facts.configs is not None]
+    return Inputs(max((facts.partitions for facts in existing), default=None), max(limits, default=None))
 
 
 def plan_topics(
@@ -57,26 +78,18 @@ def plan_topics(
     Args:
         settings: name them.
         cluster: says which exist.
-        partitions: of each but the status topic; by default as many as the input has.
+        partitions: of each but the status topic; by default as many as the inputs have.
         replication_factor: by default `REPLICAS`, or as many as there are brokers.
     """
-    existing = cluster.topics[settings.input_topic]
-    if isinstance(existing, TopicFacts):
-        partitions = partitions or existing.partitions
-    limit_bytes = _limit_bytes(existing)
+    inputs = find_inputs(settings, cluster)
+    partitions = partitions or inputs.partitions or PARTITIONS
     replicas = replication_factor or min(REPLICAS, cluster.brokers)
     return [
-        NewTopic(topic, 1 if role is Role.STATUS else partitions or PARTITIONS, replicas, configs)
-        for role, topic in roles(settings).items()
+        NewTopic(topic, 1 if role is Role.STATUS else partitions, replicas, configs)
+        for topic, role in roles(settings).items()
         if cluster.topics[topic] is Absence.MISSING
-        for configs in [_configs(role, limit_bytes) | _durability(replicas)]
+        for configs in [_configs(role, inputs.record_bytes or EVENT_BYTES) | _durability(replicas)]
     ]
-
-
-def _limit_bytes(existing: TopicFacts | Absence) -> int:
-    if isinstance(existing, TopicFacts) and existing.configs is not None:
-        return int(existing.configs["max.message.bytes"])
-    return EVENT_BYTES
 
 
 def _configs(role: Role, limit_bytes: int) -> dict[str, str]:
