@@ -1,12 +1,13 @@
 """Downloads of bundles: whole or absent, verified, and used again by all workers of the machine."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from worker import files
 from worker.bundle import Bundle, load_bundle
 from worker.errors import BundleDigestError, BundleError, RegistryError
+from worker.models.pruning import mark_used, prune
 from worker.models.registry import Registry
 
 Load = Callable[[Path], Bundle]
@@ -23,6 +24,7 @@ class BundleCache:
             load: reads and verifies a bundle.
         """
         self._registry = registry
+        self._root = directory
         self._directory = directory / registry.name
         self._load = load
 
@@ -36,6 +38,7 @@ class BundleCache:
         path = self._directory / version
         try:
             if path.exists():
+                mark_used(path)
                 try:
                     return self._verified(path, version)
                 except BundleError:
@@ -52,6 +55,16 @@ class BundleCache:
                 "that you may write."
             ) from error
         return self._verified(path, version)
+
+    def prune(self, used: Iterable[str]) -> None:
+        """Removes what nobody has used for long, of this model or another; see `worker.models.pruning`.
+
+        Args:
+            used: versions that are in use here.
+        """
+        for version in used:
+            mark_used(self._directory / version)
+        prune(self._root)
 
     def _download(self, version: str, directory: Path) -> None:
         for name in self._registry.files(version):

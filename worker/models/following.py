@@ -37,6 +37,8 @@ from worker.ports import Clock
 
 MAX_RETRY_SECONDS = 60.0
 """A bundle that is refused may be mended in place, but each try may download all of it."""
+PRUNE_SECONDS = 6 * 3600.0
+"""Often enough to keep what is in use from looking unused; see `worker.models.pruning`."""
 CLOSE_SECONDS = 5.0
 """A model that is being loaded is waited for: ONNX Runtime should not be at work while the interpreter ends. A download
 that takes longer leaves nothing under its final name."""
@@ -100,6 +102,7 @@ class Follower:
         self._refusal: Exception | None = None
         self._retry_seconds = poll_seconds
         self._due_seconds = 0.0
+        self._prune_seconds = clock.monotonic_seconds()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         self._taken, serving = self._begin()
@@ -126,6 +129,9 @@ class Follower:
 
     def poll(self) -> None:
         """Looks once, and swaps if there is something new."""
+        if self._clock.monotonic_seconds() >= self._prune_seconds:
+            self._prune_seconds = self._clock.monotonic_seconds() + PRUNE_SECONDS
+            self._cache.prune(_versions_in_reach(self._taken))
         try:
             deployment = self._registry.deployment()
             self._require_later(deployment)
@@ -192,7 +198,7 @@ class Follower:
         self._metrics.swaps.inc()
         self._announce(taken.serving)
         # The version before stays for a rollback, whatever else was loaded goes.
-        kept = {*deployment.versions(), *deployment.trail[-1:]}
+        kept = _versions_in_reach(deployment)
         self._loaded = {version: model for version, model in self._loaded.items() if version in kept}
         give_back_memory()
         self._remember(deployment)
@@ -279,6 +285,11 @@ class Follower:
             return deployments.decode(self._memory.read_bytes(), str(self._memory))
         except (OSError, RegistryError):
             return None
+
+
+def _versions_in_reach(deployment: Deployment) -> set[str]:
+    """What answers, and what a rollback would go back to."""
+    return {*deployment.versions(), *deployment.trail[-1:]}
 
 
 def memory_of(directory: Path, address: str, name: str) -> Path:

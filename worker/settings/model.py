@@ -30,8 +30,8 @@ class ModelSettings(BaseSettings):
     golden_limit_seconds: Seconds = 0.1
     """A version of the registry that needs longer for one of its golden records is refused."""
     cache_dir: Path | None = None
-    """Where downloads, and batch sizes that were found, are kept. The default is limelight in XDG_CACHE_HOME, or in
-    .cache of the home directory."""
+    """Where downloads are kept until no worker has used them for 30 days, and batch sizes that were found. The default
+    is limelight in XDG_CACHE_HOME, or in .cache of the home directory."""
     routes: Routes = {}
     """Further input topics, each with a bundle of its own: reviews.de=bundles/de,... or JSON. Records of INPUT_TOPIC go
     to the model of the other settings; every Prediction names its source and its model."""

@@ -1,5 +1,6 @@
 """A worker follows what a registry says: promotions, rollbacks, canaries and shadows, between two slices."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from structlog.testing import capture_logs
 from worker.errors import RegistryError
 from worker.models import deployment as deployments
 from worker.models.address import open_store
+from worker.models.following import PRUNE_SECONDS
 from worker.models.registry import Registry
 from worker.models.serving import Plan
 
@@ -199,3 +201,23 @@ def test_a_shadow_that_is_damaged_changes_nothing_else(
     assert set(names(follower, make_events(3))) == {(3, third)}
     assert following.shadowed[-1] is None
     assert "golden.jsonl differs from its digest" in follower.problem
+
+
+def test_downloads_that_nobody_uses_are_removed_and_those_in_reach_stay(following: Any, versions: list[Path]) -> None:
+    current, before = (following.publish(path) for path in versions[:2])
+    following.promote(before)
+    follower = following.open()
+    following.promote(current)
+    follower.poll()
+    cached = following.directory / "tiny"
+    foreign = cached / ("0" * 64)
+    foreign.mkdir()
+    for version in (current, before, foreign.name):
+        os.utime(cached / version, (0, 0))
+
+    follower.poll()
+    assert foreign.exists(), "it is not looked at each time"
+    following.clock.seconds += PRUNE_SECONDS
+    follower.poll()
+
+    assert {path.name for path in cached.iterdir() if path.is_dir()} == {current, before}
