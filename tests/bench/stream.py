@@ -35,7 +35,12 @@ def main(options: list[str]) -> int:
         command += ["--bootstrap-servers", cluster.bootstrap_servers, *options]
         # The peer's Python does not know the project.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        return subprocess.run(command, env=environment, check=False).returncode
+        with subprocess.Popen(command, env=environment) as bench:
+            try:
+                return bench.wait()
+            except KeyboardInterrupt:
+                # It has heard of it, too, and cleans up before the broker goes.
+                return bench.wait()
 
 
 if __name__ == "__main__":

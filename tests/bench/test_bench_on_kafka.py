@@ -5,6 +5,7 @@ import shlex
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 from xml.etree import ElementTree
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.kafka
 
 RECORDS = 400
 LAYERS = ["model", "memory", "exactly-once", "processes", "peer", "latency", "stages"]
+ROOT = Path(__file__).parents[2]
 WORKER = shlex.join([sys.executable, "-m", "worker", "run"])
 
 
@@ -90,3 +92,24 @@ def test_a_peer_that_dies_ends_the_bench_with_its_last_words(
     where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker, "--records", "50", "--repetitions", "1"]
     assert main(["bench", *where, "--layers", "peer", "--clients", "librdkafka", "--peer", peer]) == 1
     assert "error: peer, exactly once ended with status 1 before it was done: out of steam" in capsys.readouterr().err
+
+
+def test_the_peer_of_make_bench_does_the_work_of_the_worker(
+    broker: str,
+    lstm_bundle: Path,
+    peers_environment: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    try:
+        python = peers_environment.find_or_make()
+    except peers_environment.PeersUnavailableError as error:
+        pytest.skip(f"the peers' environment cannot be made: {error}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(measure, "WARM_UP_RUNS", 0)
+    peer = shlex.join([str(python), str(Path(__file__).parent / "peers/quix.py")])
+    where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker, "--records", "250", "--repetitions", "1"]
+    # Every answer is counted, and a sample compared with the worker's.
+    status = main(["bench", *where, "--layers", "exactly-once", "peer", "--clients", "librdkafka", "--peer", peer])
+    assert status == 0, capsys.readouterr().err
+    assert "| peer, exactly once |" in capsys.readouterr().out

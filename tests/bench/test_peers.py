@@ -1,6 +1,5 @@
 """The peers' environment: locked by hashes, made only when it is needed, and missed with a reason."""
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -12,17 +11,12 @@ PEERS = Path(__file__).parent / "peers"
 
 
 @pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def environment(peers_environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, with a cache of its own and a `uv` that can be replaced."""
-    spec = importlib.util.spec_from_file_location("peers_environment", PEERS / "environment.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "bin").mkdir()
-    monkeypatch.setattr(module.sys, "executable", str(tmp_path / "bin" / "python"))
-    return module
+    monkeypatch.setattr(peers_environment.sys, "executable", str(tmp_path / "bin" / "python"))
+    return peers_environment
 
 
 def make_uv(directory: Path, script: str) -> None:

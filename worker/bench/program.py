@@ -39,11 +39,6 @@ class Program:
         if (status := self._process.poll()) is not None:
             raise BenchError(f"{self._name} ended with status {status} before it was done: {self._tail()}")
 
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
-
     def __enter__(self) -> Self:
         self._output = tempfile.TemporaryFile()
         try:
