@@ -14,6 +14,7 @@ from worker.messages import AttentionMap, Classification, DeadLetter, Headers, M
 pytestmark = pytest.mark.fast
 
 EVENTS, PREDICTIONS, DEAD_LETTERS = "in", "out", "dlq"
+LABELS = ("billing", "praise")
 HEADERS: Headers = [(KIND_HEADER, b"broken JSON"), ("trace", None), ("trace", b"\xff")]
 
 
@@ -30,7 +31,7 @@ def prediction(source: Stored, *, label: str = "billing", partition: int | None 
     body = Prediction(
         id="1",
         source=source.position,
-        output=Classification(label=label, score=0.9, probabilities={label: 0.9}),
+        output=Classification(label=label, score=0.9, probabilities={**dict.fromkeys(LABELS, 0.05), label: 0.9}),
         attention=[AttentionMap("tokens", ["token"], "text", [(0, 6), (7, 13), (14, 16)], [0.1, 0.8, 0.1], False)],
         model=ModelRef("m", "v", 1),
         event_timestamp_ms=source.timestamp_ms,
@@ -63,6 +64,13 @@ def test_a_stream_as_promised_has_no_findings() -> None:
     assert (found.predictions, found.dead_letters) == (4, 1)
     assert (found.well_formed, found.correct) == (4, 3)
     assert found.timestamps_ms[Position(EVENTS, 0, 3)] == 1_003
+
+
+def test_labels_that_the_model_cannot_give_are_counted() -> None:
+    events = [event(0), event(1, label="5 stars")]
+    found = audit(events, [prediction(each) for each in events])
+    assert (found.correct, found.unknown_labels) == (1, 1)
+    assert found.describe_findings() == []
 
 
 def test_a_lost_record_is_found() -> None:

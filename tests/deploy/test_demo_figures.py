@@ -16,6 +16,7 @@ pytestmark = pytest.mark.fast
 
 TOPICS = Topics.of_own_broker()
 MODEL = ModelRef("customer-messages", "abc", 3)
+LABELS = ("billing", "praise")
 
 
 class Stream:
@@ -38,7 +39,7 @@ class Stream:
         body = Prediction(
             id="1",
             source=Position(TOPICS.events, 0, offset),
-            output=Classification(label=label, score=0.9, probabilities={label: 0.9}),
+            output=Classification(label=label, score=0.9, probabilities={**dict.fromkeys(LABELS, 0.05), label: 0.9}),
             attention=[],
             model=MODEL,
             event_timestamp_ms=int(self.now_ms) - after_ms,
@@ -103,6 +104,16 @@ def test_the_lag_is_what_the_workers_say_last() -> None:
     stream.status("worker-1", at_ms=2_000, answered=0, partitions=[], lag=3)
     stream.status("worker-2", at_ms=1_000, answered=0, partitions=[], lag=4)
     assert stream.observer.figures().lag_records == 7
+
+
+def test_a_model_with_other_labels_is_not_judged() -> None:
+    stream = Stream()
+    for offset, label in enumerate(["billing", "5 stars"]):
+        stream.event(offset, label)
+        stream.prediction(offset)
+    figures = stream.observer.figures()
+    assert figures.accuracy is None
+    assert figures.sentences[0].truth == "5 stars"
 
 
 @pytest.mark.parametrize("event_first", [True, False])

@@ -76,6 +76,16 @@ def test_memory_that_was_never_reported_is_not_known() -> None:
     assert "ready after 1.2 s, -" in capture.get()
 
 
+def test_a_model_with_other_labels_than_the_records_is_not_judged() -> None:
+    stream = build_stream_facts(Audit(well_formed=2, unknown_labels=1), {})
+    other = summary(stream=msgspec.structs.replace(summary().stream, accuracy=stream.accuracy))
+    assert msgspec.to_builtins(other)["stream"]["accuracy"] is None
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(draw_summary(other))
+    assert "not judged: the model has other labels than the records" in capture.get()
+
+
 def test_what_was_skipped_is_null() -> None:
     encoded = msgspec.to_builtins(summary(train=None, export=None, attention=build_attention_facts(Audit())))
     assert (encoded["train"], encoded["export"]) == (None, None)

@@ -46,6 +46,8 @@ class Audit(Struct):
     """Input records that should get a Prediction."""
     correct: int = 0
     """Of these, how many got one that gives their label."""
+    unknown_labels: int = 0
+    """Of these, how many have a label that the model cannot give."""
     planted_lifts: list[float] = []
     lost: list[Position] = []
     duplicated: list[Position] = []
@@ -102,6 +104,7 @@ class Auditor:
             self._audit.misjudged.append(prediction.source)
             return
         self._audit.correct += prediction.output.label == expected.truth.label
+        self._audit.unknown_labels += expected.truth.label not in prediction.output.probabilities
         if prediction.attention:
             lift = planted_lift(prediction.attention[0], expected.truth.planted)
             if lift is not None:

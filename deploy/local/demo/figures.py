@@ -54,6 +54,7 @@ class Figures(NamedTuple):
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
     accuracy: float | None = None
+    """None also if the model cannot give the labels of the records: it is not to be judged by them."""
     lag_records: int = 0
     """Of all workers, by the last status of each: a second old at most."""
     model: ModelRef | None = None
@@ -80,6 +81,7 @@ class StreamObserver:
         self._answered = answered
         self._lock = threading.Lock()
         self._records_in = self._predictions = self._dead_letters = self._correct = self._judged = 0
+        self._has_unknown_labels = False
         self._latencies_ms: deque[float] = deque(maxlen=LATENCY_RECORDS)
         self._arrivals_ms: deque[float] = deque()
         self._statuses: dict[bytes, deque[WorkerStatus]] = {}
@@ -111,7 +113,7 @@ class StreamObserver:
                 records_per_second=records_per_second,
                 latency_p50_ms=quantile(self._latencies_ms, 0.5) if has_latency else None,
                 latency_p99_ms=quantile(self._latencies_ms, 0.99) if has_latency else None,
-                accuracy=self._correct / self._judged if self._judged else None,
+                accuracy=self._correct / self._judged if self._judged and not self._has_unknown_labels else None,
                 lag_records=sum(worker.lag_records for worker in workers),
                 model=models[0] if models else None,
                 workers=tuple(workers),
@@ -160,6 +162,7 @@ class StreamObserver:
         output = prediction.output
         self._judged += 1
         self._correct += output.label == event.label
+        self._has_unknown_labels |= event.label not in output.probabilities
         attention = prediction.attention[0] if prediction.attention else None
         self._sentences.append(Sentence(event.text, event.label, output.label, output.score, attention))
 

@@ -51,8 +51,9 @@ class StreamFacts(Struct):
     records_per_second: float
     """From the first append to the last answer."""
     latency_ms: Latency
-    accuracy: float
-    """Share of the well-formed records whose prediction gives their label."""
+    accuracy: float | None
+    """Share of the well-formed records whose prediction gives their label; None if the model cannot give them all, and
+    so nothing was judged."""
 
 
 class AttentionFacts(Struct):
@@ -100,7 +101,7 @@ def build_stream_facts(audit: Audit, arrivals_ms: Mapping[Position, float]) -> S
         duplicated=len(audit.duplicated),
         records_per_second=round(len(latencies) / seconds, 1),
         latency_ms=Latency(p50=round(quantile(latencies, 0.5), 1), p99=round(quantile(latencies, 0.99), 1)),
-        accuracy=round(audit.correct / max(audit.well_formed, 1), 4),
+        accuracy=None if audit.unknown_labels else round(audit.correct / max(audit.well_formed, 1), 4),
     )
 
 

@@ -30,7 +30,9 @@ def _rows(summary: Summary) -> dict[str, str]:
         "lost / duplicated": f"{stream.lost} / {stream.duplicated}",
         "throughput": f"{stream.records_per_second:,.0f} records/s",
         "latency": f"p50 {stream.latency_ms.p50:.0f} ms, p99 {stream.latency_ms.p99:.0f} ms",
-        "streamed accuracy": f"{stream.accuracy:.3f}",
+        "streamed accuracy": "not judged: the model has other labels than the records"
+        if stream.accuracy is None
+        else f"{stream.accuracy:.3f}",
     }
     if (lift := summary.attention.planted_lift) is not None:
         rows["attention"] = f"{lift:.1f} times chance on the words that decided"
