@@ -20,6 +20,7 @@ from worker import features
 from worker.bundle import SCHEMA_VERSION, ModelCard, TextField, decode_vocabulary, encode_vocabulary
 from worker.errors import FeatureError
 from worker.features import TextEncoder
+from worker.versioned import MalformedError, OtherVersionError, decode_versioned
 
 DIRECTORY = "assets.extra"
 CARD, VOCABULARY, REFERENCE = "model.json", "vocabulary.txt", "reference.jsonl"
@@ -93,23 +94,16 @@ def check_name(name: str) -> None:
         )
 
 
-class _AnyCard(Struct):
-    """What a model card of every schema version has."""
-
-    schema_version: int = SCHEMA_VERSION
-
-
 def _read_card(path: Path) -> ModelCard:
     text = _read(path)
     try:
-        found = msgspec.json.decode(text, type=_AnyCard).schema_version
-        if found != SCHEMA_VERSION:
-            raise SavedModelError(
-                f"{path} has schema version {found}; this export reads version {SCHEMA_VERSION}. "
-                "Train the model again with this version, or export it with the version that trained it."
-            )
-        return msgspec.json.decode(text, type=ModelCard)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode_versioned(text, ModelCard, version=SCHEMA_VERSION)
+    except OtherVersionError as error:
+        raise SavedModelError(
+            f"{path} has schema version {error.found}; this export reads version {SCHEMA_VERSION}. "
+            "Train the model again with this version, or export it with the version that trained it."
+        ) from error
+    except MalformedError as error:
         raise SavedModelError(f"{path} is not a model card: {error}. Save the model again.") from error
 
 

@@ -27,6 +27,7 @@ from worker import files as durable
 from worker.errors import BundleDigestError, BundleError, BundleSchemaError
 from worker.privacy import PrivacyCard
 from worker.signature import TrustedKeys
+from worker.versioned import MalformedError, OtherVersionError, decode_versioned
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -307,12 +308,6 @@ def _find_contradiction(bundle: Bundle) -> str | None:
     return None if golden else "there is no golden record"
 
 
-class _AnyManifest(Struct):
-    """What a manifest of every schema version has."""
-
-    schema_version: int
-
-
 def decode_manifest(text: bytes, *, place: str) -> Manifest:
     """Reads a manifest, which is at `place`.
 
@@ -320,15 +315,14 @@ def decode_manifest(text: bytes, *, place: str) -> Manifest:
         BundleSchemaError: it is malformed, or follows another schema version.
     """
     try:
-        found = msgspec.json.decode(text, type=_AnyManifest).schema_version
-        if found != SCHEMA_VERSION:
-            raise BundleSchemaError(
-                f"{place} has schema version {found}; this worker reads version {SCHEMA_VERSION}. "
-                "Export the model again, or run the worker of that version."
-            )
-        return msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleSchemaError(f"{place} is not a manifest: {error}") from error
+        return decode_versioned(text, Manifest, version=SCHEMA_VERSION)
+    except OtherVersionError as error:
+        raise BundleSchemaError(
+            f"{place} has schema version {error.found}; this worker reads version {SCHEMA_VERSION}. "
+            "Export the model again, or run the worker of that version."
+        ) from error
+    except MalformedError as error:
+        raise BundleSchemaError(f"{place} is not a manifest: {error}. Export the model again.") from error
 
 
 def _read_verified(path: Path, name: str, digest: str) -> bytes:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.errors import RegistryError
+from worker.versioned import MalformedError, OtherVersionError, decode_versioned
 
 SCHEMA_VERSION = 1
 FILE = "deployment.json"
@@ -66,12 +67,6 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def versions(self) -> list[str]:
         """Every version that a worker has to load."""
         return [self.current, *([self.canary.version] if self.canary else []), *([self.shadow] if self.shadow else [])]
-
-
-class _AnyDeployment(Struct):
-    """What a deployment file of every schema version has."""
-
-    schema_version: int
 
 
 def promote(before: Deployment | None, name: str, version: str) -> Deployment:
@@ -165,14 +160,13 @@ def decode(data: bytes, place: str) -> Deployment:
         RegistryError: it is half-written, or follows another schema.
     """
     try:
-        found = msgspec.json.decode(data, type=_AnyDeployment).schema_version
-        if found != SCHEMA_VERSION:
-            raise RegistryError(
-                f"{place} has schema version {found}; this program reads version {SCHEMA_VERSION}. Upgrade it, or "
-                "write the file with the version that it is of."
-            )
-        return msgspec.json.decode(data, type=Deployment)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode_versioned(data, Deployment, version=SCHEMA_VERSION)
+    except OtherVersionError as error:
+        raise RegistryError(
+            f"{place} has schema version {error.found}; this program reads version {SCHEMA_VERSION}. Upgrade it, or "
+            "write the file with the version that it is of."
+        ) from error
+    except MalformedError as error:
         raise RegistryError(
             f"{place} is not a deployment file: {error}. Only `python -m worker models` should write it: put a "
             "whole one in its place, or remove it and promote a version."
