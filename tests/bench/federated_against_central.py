@@ -22,6 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import federated  # noqa: F401 - sets what TensorFlow reads when it is imported
+
+# isort: split
 import numpy as np
 import tensorflow as tf
 from paired import describe_differences

@@ -42,10 +42,11 @@ def test_the_manifest_carries_the_whole_card(private):
     assert (card.unit, card.relation, card.sampling) == ("client", "add or remove one client", "poisson")
     assert (card.epsilon, card.delta, card.rounds) == (EPSILON, DELTA, ROUNDS)
     assert 0.99 * EPSILON < card.epsilon_spent <= EPSILON
-    assert (card.clients, card.cohort, card.key) == (60, 20, "secret")
+    assert (card.cohort, card.key) == (20, "secret")
     ledger = json.loads((private.logs / "privacy" / "ledger.json").read_text())
     assert ledger["charged_rounds"] == ROUNDS
     assert ledger["plan"]["noise_multiplier"] == card.noise_multiplier
+    assert ledger["plan"]["mechanism"]["clients"] == card.clients > 50
 
 
 def test_the_card_names_everything_in_the_bundle_that_comes_from_clients(private):
