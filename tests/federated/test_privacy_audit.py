@@ -1,7 +1,17 @@
 """The audit on vectors: a correct pipeline stays below its claim, and each planted fault is caught.
 
-Power, as measured with 1,000 canaries and 100 guesses: of 20 audits of each kind, all 20 caught the missing noise and
-the quartered noise, and none refuted the correct run.
+Power, as measured with 1,000 canaries and 100 guesses, at claimed epsilon 1 and 2 alike: of 40 audits of each fault all
+40 refuted the claim, and of 100 audits of the correct run none did. The median of what the audits proved, at 95 %:
+
+=================  ============  ============
+run                claimed at 1  claimed at 2
+=================  ============  ============
+correct            0.21          0.65
+noise / 4          1.81          3.47
+any other fault    3.47          3.47
+=================  ============  ============
+
+With every guess right, 3.47 is the most that 100 guesses can prove.
 """
 
 from types import SimpleNamespace
