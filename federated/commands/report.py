@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -73,11 +73,18 @@ def _describe(directory: RunDirectory, run: str) -> dict[str, str]:
     """What was asked for; nothing, if the directory is that of another run."""
     if not directory.file.exists() or (file := directory.load()).run != run:
         return {}
-    config = msgspec.to_builtins(file.config)
-    sections = {name: value for name, value in config.items() if isinstance(value, dict)}
-    facts = {name: str(value) for name, value in config.items() if name not in sections}
-    facts |= {name: ", ".join(f"{key} {value}" for key, value in section.items()) for name, section in sections.items()}
-    return facts | {"environment": ", ".join(f"{name} {value}" for name, value in file.environment.items())}
+    config = msgspec.to_builtins(file.config) | {"environment": file.environment}
+    return {name: ", ".join(_flatten(value)) for name, value in config.items()}
+
+
+def _flatten(value: object, name: str = "") -> Iterator[str]:
+    """A setting, or all settings of a section, as words."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flatten(part, f"{name}.{key}" if name else key)
+    else:
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        yield f"{name} {text}".strip()
 
 
 def _reach(records: Sequence[RoundRecord], metric: str, value: float) -> str:

@@ -40,7 +40,9 @@ _CHARTS = {
         "p5": "heldout.client_accuracy_p5",
         "mean of the worst tenth": "heldout.client_accuracy_worst_decile",
     },
-    "Seconds a round": {"seconds": "seconds"},
+    "Epsilon spent": {"epsilon": "train.epsilon"},
+    "Clients that answered": {"clients": "clients"},
+    "Seconds a round, after the first": {"seconds": "seconds"},
 }
 """Title -> name in the legend -> figure; a figure that the run does not have is left out."""
 _RECALL = "recall."
@@ -78,6 +80,8 @@ def _tiles(records: Sequence[RoundRecord], judged: Mapping[str, float]) -> str:
     named = {"accuracy": "accuracy", "macro-F1": "macro_f1", "worst tenth": "client_accuracy_worst_decile"}
     named |= {"fairness (Jain)": "client_accuracy_jain", "new clients": "validation_accuracy"}
     figures = {title: f"{judged[name]:.3f}" for title, name in named.items() if name in judged}
+    if "epsilon" in records[-1].train:
+        figures["epsilon spent"] = f"{records[-1].train['epsilon']:.3f}"
     figures["rounds"] = f"{len(records):,}"
     if skipped := sum("skipped" in record.train for record in records):
         figures["rounds skipped"] = f"{skipped:,}"
@@ -95,8 +99,12 @@ def _charts(records: Sequence[RoundRecord]) -> Iterable[str]:
 
 def _points(records: Sequence[RoundRecord], name: str) -> Points:
     kind, _, metric = name.partition(".")
+    # Where nobody drops out, and where cohorts are private, there is nothing to see.
+    leaving = any("silent" in record.train for record in records)
     values = {
-        "seconds": lambda record: record.seconds,
+        "clients": lambda record: len(record.clients) if leaving else None,
+        # The first one compiles: beside it the others would lie on the axis.
+        "seconds": lambda record: record.seconds if record is not records[0] else None,
         "train": lambda record: record.train.get(metric),
         "heldout": lambda record: None if record.heldout is UNSET else record.heldout.get(metric),
     }[kind]

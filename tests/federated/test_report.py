@@ -9,7 +9,9 @@ import pytest
 from msgspec import UNSET
 
 from federated.__main__ import main
+from federated.config import load_config
 from federated.reporting.chart import draw_lines
+from federated.run_directory import RunFile
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.fast
@@ -98,6 +100,33 @@ def test_the_page_is_whole_and_needs_nothing_else(logs):
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
     for text in ("second <run>", "0.750", "good & bad", "4 rounds, 8.0 MB, 2.0 s", "Loss"):
         assert text in tags.text
+
+
+def test_the_page_of_a_private_run_and_of_clients_that_drop_out(logs):
+    rounds = [
+        msgspec.structs.replace(record(1), train={"loss": 1.0, "epsilon": 1.5}),
+        msgspec.structs.replace(record(2), train={"skipped": 1.0, "epsilon": 2.25, "silent": 3.0}, clients=[]),
+    ]
+    (logs / "rounds.jsonl").write_bytes(b"".join(msgspec.json.encode(r) + b"\n" for r in rounds))
+    path = logs / "report.html"
+    assert main(["report", str(logs), "--html", str(path)]) == 0
+    page = path.read_text()
+    for tile in ("<b>2.250</b>epsilon spent", "<b>1</b>rounds skipped"):
+        assert tile in page
+    assert "Epsilon spent" in page
+    assert "clients 0 in round 2" in page
+
+
+def test_the_page_lists_every_setting_of_the_run(logs):
+    config = load_config("demo", {"data.partition.by": "iid"})
+    file = RunFile(run="second <run>", config=config, out="/model", environment={"machine": "m"})
+    (logs / "run.json").write_bytes(msgspec.json.encode(file))
+    path = logs / "report.html"
+    assert main(["report", str(logs), "--html", str(path)]) == 0
+    page = path.read_text()
+    for text in ("partition.by iid", "clip 0.0", "eight_bits false", "rounds 40", "machine m"):
+        assert text in page
+    assert "{&#x27;" not in page
 
 
 def test_a_resumed_round_counts_once_and_a_torn_line_not_at_all(logs, capsys):
