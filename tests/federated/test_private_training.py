@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from federated.__main__ import main
 from worker.bundle import ModelCard
 
 pytestmark = pytest.mark.train
@@ -102,6 +103,8 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(repeated):
 
 def test_the_key_is_in_no_file_but_its_own_and_no_output(repeated, given_key):
     secret = given_key.read_text()
+    for logs in repeated.logs:
+        assert main(["report", str(logs), "--html", str(logs / "report.html"), "--csv", str(logs / "rounds.csv")]) == 0
     for directory in (*repeated.outs, *repeated.logs):
         for path in (path for path in directory.rglob("*") if path.is_file()):
             assert (secret.encode() in path.read_bytes()) == (path.name == "noise.key"), path
