@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from federated.errors import OutputError
+from worker.files import write_file
 
 ROUNDS = "rounds.jsonl"
 TENSORBOARD = "tensorboard"
@@ -39,6 +40,18 @@ def check_outputs(model: Path, *, log_dir: Path, figures: Path | None, data: Pat
         if Path(os.path.realpath(figures)) in taken:
             raise OutputError(f"{figures} cannot hold the figures: the run keeps something else there. Change --json.")
         _try("--json", figures)
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file that a person asked for, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}. Make room, or name another file.") from error
 
 
 def _try(flag: str, path: Path) -> None:

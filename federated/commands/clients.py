@@ -16,8 +16,7 @@ from federated.data.heterogeneity_picture import draw
 from federated.data.partition import partition
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
-from federated.errors import OutputError
-from worker.files import write_file
+from federated.outputs import write_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         (arguments.svg, draw(counts, store.labels, figures).encode()),
     ):
         if path:
-            _write(path, content)
+            write_output(path, content)
     sys.stdout.write(describe(figures, store.labels, counts.sum(axis=0)))
 
 
@@ -85,10 +84,3 @@ def describe(figures: Heterogeneity, labels: list[str], totals: np.ndarray) -> s
         summary,
     ]
     return "\n".join(lines) + "\n"
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_file(path, content)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Name another file.") from error

@@ -15,9 +15,9 @@ from msgspec import Struct
 
 from federated.commands.federation import federate
 from federated.data.store import ClientStore
-from federated.errors import CheckpointError, DataError, OutputError
+from federated.errors import CheckpointError, DataError
+from federated.outputs import write_output
 from federated.run_directory import RunDirectory
-from worker.files import write_file
 
 
 class Opening(Struct, frozen=True):
@@ -64,22 +64,15 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"test set of {opening.examples:,} examples, opened {earlier} times before", file=sys.stderr)
     sys.stdout.write("".join(_describe(name, metrics) for name, metrics in figures.items()))
     if arguments.json:
-        _write(arguments.json, msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+        write_output(arguments.json, msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
 
 
 def _record(path: Path, opening: Opening) -> int:
     """Adds a line for this opening; returns how many there were before."""
     before = path.read_bytes() if path.exists() else b""
-    _write(path, before + msgspec.json.encode(opening) + b"\n")
+    write_output(path, before + msgspec.json.encode(opening) + b"\n")
     return before.count(b"\n")
 
 
 def _describe(population: str, metrics: Mapping[str, float]) -> str:
     return f"{population}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()) + "\n"
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_file(path, content)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Make room, or name another file.") from error

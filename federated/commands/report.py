@@ -8,13 +8,12 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET
 
-from federated.errors import OutputError
 from federated.evaluation.targets import first_reached
+from federated.outputs import write_output
 from federated.reporting.history import load_history
 from federated.reporting.page import render
 from federated.reporting.table import to_csv
 from federated.run_directory import RunDirectory
-from worker.files import write_file
 from worker.messages import RoundRecord
 
 
@@ -58,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         (arguments.html, lambda: render(records, facts, targets).encode()),
     ):
         if path:
-            _write(path, content())
+            write_output(path, content())
     last = records[-1]
     sys.stdout.write(f"{last.run}: {last.round} of {last.rounds} rounds, {sum(r.seconds for r in records):.1f} s\n")
     judged = next((record for record in reversed(records) if record.heldout is not UNSET), None)
@@ -92,10 +91,3 @@ def _reach(records: Sequence[RoundRecord], metric: str, value: float) -> str:
     if reached is None:
         return "not reached"
     return f"{reached.round} rounds, {reached.bytes / 1e6:,.1f} MB, {reached.seconds:.1f} s"
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_file(path, content)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}. Name another file.") from error

@@ -17,8 +17,11 @@ import msgspec
 from federated.config import list_presets, load_config, parse_overrides
 from federated.early_stop import FIGURE
 from federated.errors import ConfigError, OutputError
+from federated.outputs import write_output
 from worker.bundle import ModelCard
-from worker.files import write_file
+
+FAILED = float("-inf")
+"""Figure of a run that did not come to its end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,17 +70,10 @@ def run(arguments: argparse.Namespace) -> None:
     rows = [_train(arguments, number, keys, values, runs=len(combinations)) for number, values in numbered]
     rows.sort(key=lambda row: row[FIGURE], reverse=True)
     table = _to_csv(rows)
-    try:
-        write_file(arguments.out / "sweep.csv", table)
-    except OSError as error:
-        raise OutputError(f"cannot write {arguments.out / 'sweep.csv'}: {error.strerror}.") from error
+    write_output(arguments.out / "sweep.csv", table)
     sys.stdout.write(table.decode())
     if rows[0][FIGURE] == FAILED:
         raise ConfigError(f"none of the {len(rows)} runs came to its end; each has said why.")
-
-
-FAILED = float("-inf")
-"""Figure of a run that did not come to its end."""
 
 
 def _train(
