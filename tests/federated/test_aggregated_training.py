@@ -28,9 +28,10 @@ seed = 3
 
 [data]
 records = 640
-clients = {CLIENTS}
 vocabulary_size = 200
 max_tokens = 16
+partition.by = "iid"
+partition.clients = {CLIENTS}
 
 [model]
 embedding_size = 8
@@ -41,6 +42,7 @@ key_size = 4
 [training]
 rounds = {ROUNDS}
 clients_per_round = {COHORT}
+batch_size = 32
 server_optimizer = "sgd"
 server_learning_rate = 1.0
 evaluate_every = 1
@@ -132,3 +134,23 @@ def test_a_secure_sum_gives_the_model_that_a_plain_one_gives(train):
     plain, secure = train(CLIPPED), train(CLIPPED + "secure_sum = true\n")
     np.testing.assert_allclose(secure.weights, plain.weights, atol=1e-4)
     assert (secure.weights != plain.weights).any(), "this one was not rounded"
+
+
+MANY = ["--set", "training.clients_per_round=12"]
+LIARS = "[attack]\nshare = 0.1\nfactor = 100.0\n"
+"""Three of all clients, so at most three of a cohort."""
+
+
+def test_liars_carry_the_plain_mean_away_and_not_the_robust_one(train, initial):
+    honest, plain = train("", *MANY), train(LIARS, *MANY)
+    robust = train('[aggregation]\ncombine = "multi_krum"\nliars = 0.25\n' + LIARS, *MANY)
+    way, carried, kept = (float(np.linalg.norm(run.weights - initial)) for run in (honest, plain, robust))
+    assert carried > 5 * way
+    assert 0 < kept < 2 * way
+
+
+def test_liars_may_learn_from_flipped_labels(train):
+    flipped = train("[attack]\nshare = 0.9\nlabel_flip = true\n", *MANY)
+    honest = train("", *MANY)
+    assert flipped.records[0].clients == honest.records[0].clients
+    assert flipped.records[0].train["loss"] != honest.records[0].train["loss"]
