@@ -1,5 +1,6 @@
 """What users choose: when to abstain, how many weights and whose text to show, and what a record may cost."""
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -155,6 +156,17 @@ def test_depth_is_counted_as_a_reader_would(value: Any) -> None:
     if depth(value) > 1:
         with pytest.raises(DecodeError):
             Limits(nesting=depth(value) - 1).check(found)
+
+
+def test_a_string_that_does_not_end_costs_no_more_than_its_length() -> None:
+    hostile = record(b"[" * 101 + b'"' + b'\\"' * 20_000)
+    begin = time.process_time()
+
+    with pytest.raises(DecodeError, match="deeper"):
+        Limits(nesting=100).check(hostile)
+
+    # Milliseconds. Where each escaped quote is taken for a beginning, it is most of a minute.
+    assert time.process_time() - begin < 2
 
 
 def test_session_options_reach_onnx_runtime(tiny_bundle: Bundle) -> None:
