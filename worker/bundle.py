@@ -31,6 +31,9 @@ from worker.versioned import MalformedError, OtherVersionError, decode_versioned
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 16 << 20
+MAX_FILE_BYTES = 2 << 30
+"""No ONNX graph is larger, and a file that is not read cannot fill the memory before its digest is known."""
 PROBABILITIES = "probabilities"
 """Graph output of a ``classify`` model, `[B, C]`."""
 Privacy = Literal["none"] | PrivacyCard
@@ -262,7 +265,7 @@ def load_bundle(path: Path, *, keys: TrustedKeys | None = None) -> Bundle:
         BundleDigestError: a file is missing, differs from its digest or lies outside the bundle.
     """
     try:
-        text = (path / MANIFEST).read_bytes()
+        text = durable.read_file(path / MANIFEST, most_bytes=MAX_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(
             f"no bundle at {path}: {error.strerror} ({MANIFEST}). Give the directory that `python -m export` printed."
@@ -332,10 +335,7 @@ def _read_verified(path: Path, name: str, digest: str) -> bytes:
             raise BundleDigestError(
                 f"{path / MANIFEST} names a file outside the bundle: {name!r}. Do not use this bundle."
             )
-        if target.exists() and not target.is_file():
-            # Reading a pipe would wait for ever.
-            raise BundleDigestError(f"{path / MANIFEST} names {name!r}, which is not a file. Do not use this bundle.")
-        data = target.read_bytes()
+        data = durable.read_file(target, most_bytes=MAX_FILE_BYTES)
     except (OSError, ValueError, RuntimeError) as error:  # the last two: a NUL in the name, a link to itself
         raise BundleDigestError(
             f"{name!r} in {path} cannot be read: {error}. Copy or export the bundle again."

@@ -1,7 +1,9 @@
 """Files and directories that are either whole or absent: temporary name, fsync, rename."""
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +40,20 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Writes `data` to `path` so that a reader, or a crash, sees the old content or the new, never a part."""
     with open_whole(path, mode=mode) as file:
         file.write(data)
+
+
+def read_file(path: Path, *, most_bytes: int) -> bytes:
+    """The content of a file that somebody else may have made.
+
+    Raises:
+        OSError: it cannot be read, is larger, or is no file: to read a pipe would be to wait for ever.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"it is larger than {most_bytes:,} bytes", str(path))
+        return file.read()
 
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:

@@ -6,10 +6,10 @@ covers every byte. A bundle may carry signatures of several keys; one that is tr
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -17,12 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from worker.errors import BundleSignatureError
-from worker.files import write_file
+from worker.files import read_file, write_file
 
 SIGNATURE = "signature.json"
 CONTEXT = b"limelight bundle manifest v1\n"
 """Stands before what is signed, so that no signature for another purpose can be taken for one of ours."""
 KEY_ID_CHARACTERS = 16
+MAX_BYTES = 1 << 20
+"""Of a file of signatures: thousands of them."""
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,7 +39,7 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Signatures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of ``signature.json``."""
 
-    algorithm: str
+    algorithm: Literal["Ed25519"]
     signatures: list[Signature]
 
 
@@ -69,7 +71,7 @@ class TrustedKeys:
             if key is not None:
                 try:
                     key.verify(base64.b64decode(each.signature, validate=True), CONTEXT + manifest)
-                except (InvalidSignature, binascii.Error) as error:
+                except (InvalidSignature, ValueError) as error:  # the second: it is not base64
                     raise BundleSignatureError(
                         f"{bundle / SIGNATURE}: the signature of key {each.key} is not one of this manifest. Do not "
                         "use this bundle, or have it signed again: python -m export sign"
@@ -94,7 +96,7 @@ def read_signatures(bundle: Path) -> Signatures:
     """
     path = bundle / SIGNATURE
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Signatures)
+        return msgspec.json.decode(read_file(path, most_bytes=MAX_BYTES), type=Signatures)
     except FileNotFoundError:
         return Signatures("Ed25519", [])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

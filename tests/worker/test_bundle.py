@@ -246,6 +246,19 @@ def test_a_name_that_is_no_readable_file_is_refused(tmp_path: Path, name: str) -
         load_bundle(bundle)
 
 
+@pytest.mark.parametrize("name", [MANIFEST, "model.onnx"])
+def test_a_file_that_no_bundle_has_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    bundle = write(tmp_path)
+    os.truncate(bundle / name, 1 << 40)
+    with pytest.raises(BundleError, match=rf"larger than .*{name}|{name}.*larger than"):
+        load_bundle(bundle)
+
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    with pytest.raises(BundleError, match="not a file"):
+        load_bundle(bundle)
+
+
 def test_a_bundle_may_be_reached_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(write(tmp_path))
 

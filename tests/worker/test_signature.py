@@ -98,6 +98,8 @@ def test_a_second_signer_is_added_and_the_first_stays(keys: Path, signed: Path) 
     [
         lambda text: text.replace(b'"signature": "', b'"signature": "A', 1),
         lambda text: text.replace(b'"signature": "', b'"signature": "*', 1),
+        lambda text: text.replace(b'"signature": "', '"signature": "é'.encode(), 1),
+        lambda text: text.replace(b'"Ed25519"', b'"none"', 1),
         lambda text: b"{",
         lambda text: b'{"algorithm": "none", "signatures": []}',
     ],
@@ -107,6 +109,19 @@ def test_a_damaged_signature_is_refused(keys: Path, signed: Path, damage: Callab
     file.write_bytes(damage(file.read_bytes()))
 
     with pytest.raises(BundleSignatureError):
+        load_bundle(signed, keys=trust(keys, "ours"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.truncate(path, 1 << 40)], ids=["pipe", "huge"])
+def test_a_file_of_signatures_costs_neither_time_nor_memory(
+    keys: Path, signed: Path, make: Callable[[Path], None]
+) -> None:
+    file = signed / SIGNATURE
+    if make is os.mkfifo:
+        file.unlink()
+    make(file)
+
+    with pytest.raises(BundleSignatureError, match=r"signature\.json cannot be read"):
         load_bundle(signed, keys=trust(keys, "ours"))
 
 
