@@ -2,9 +2,9 @@
 
 import errno
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +16,22 @@ def open_whole(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Opens a file that takes its name `path` only when the block ends without an exception.
 
     A device or a pipe at `path` is written to as it is: a rename would replace it by a file. At no moment may more
-    people read the file than its `mode` says.
+    people read the file than its `mode` and the umask say.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as device:
             yield device
         return
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = _name_beside(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        Path(temporary).rename(path)
+        temporary.rename(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
 
@@ -65,7 +65,8 @@ def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
     if path.exists():
         raise FileExistsError(f"{path} exists already")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = _name_beside(path)
+    temporary.mkdir()
     try:
         fill(temporary)
         for directory, _, names in os.walk(temporary):
@@ -74,7 +75,6 @@ def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
                 os.fsync(descriptor)
                 os.close(descriptor)
             sync_directory(Path(directory))
-        temporary.chmod(0o755)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -97,3 +97,8 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _name_beside(path: Path) -> Path:
+    """A hidden name on the same file system. Not `tempfile`'s: what that makes is its owner's alone, whatever umask."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")

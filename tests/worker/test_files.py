@@ -15,8 +15,23 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_file(path, b"new")
 
     assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("umask", "file_mode", "directory_mode"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700)])
+def test_the_umask_holds_for_files_and_directories(
+    tmp_path: Path, umask: int, file_mode: int, directory_mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        write_file(tmp_path / "file", b"")
+        write_file(tmp_path / "secret", b"", mode=0o600)
+        write_directory(tmp_path / "directory", lambda directory: write_files(directory, {"x": b""}))
+    finally:
+        os.umask(before)
+
+    expected = {"file": file_mode, "secret": 0o600, "directory": directory_mode, "directory/x": file_mode}
+    assert {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in expected} == expected
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
