@@ -240,14 +240,16 @@ def write_bundle(out: Path, contents: Mapping[str, bytes], **fields: Any) -> Pat
     )
     manifest = msgspec.structs.replace(draft, version=compute_version(draft))
     path = out / manifest.name / manifest.version
-    if path.exists():
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    try:
+        durable.write_directory(path, lambda directory: durable.write_files(directory, {**contents, MANIFEST: text}))
+    except OSError:
+        if not path.exists():  # otherwise it was there, or another export was faster
+            raise
         try:
             load_bundle(path)
         except BundleError as error:
             raise type(error)(f"{path} is there already, and damaged: {error} Remove it first.") from error
-        return path
-    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    durable.write_directory(path, lambda directory: durable.write_files(directory, {**contents, MANIFEST: text}))
     return path
 
 

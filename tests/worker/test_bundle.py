@@ -170,6 +170,21 @@ def test_an_existing_but_damaged_bundle_is_not_taken_for_the_same(tmp_path: Path
         write(tmp_path)
 
 
+def test_of_two_exports_at_once_both_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_files = durable.write_files
+    faster: list[Path] = []
+
+    def write_late(directory: Path, files: dict[str, bytes]) -> None:
+        monkeypatch.undo()
+        faster.append(write(tmp_path))
+        write_files(directory, files)
+
+    monkeypatch.setattr(durable, "write_files", write_late)
+
+    assert [write(tmp_path)] == faster
+    assert list((tmp_path / "tiny").iterdir()) == faster
+
+
 @pytest.mark.parametrize("name", sorted(CONTENTS))
 def test_any_changed_byte_of_any_file_is_refused(tmp_path: Path, name: str) -> None:
     target = write(tmp_path) / name
