@@ -131,5 +131,8 @@ def _login_settings(given: Mapping[str, Any]) -> tuple[list[str], set[str]]:
 
 
 def _is_private(url: str) -> bool:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket that does not close
+        return False
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))

@@ -117,6 +117,10 @@ def test_a_directory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatc
             {**SCRAM, "sasl_mechanism": "OAUTHBEARER", "sasl_token_url": "http://identity/token"},
             "give an https address",
         ),
+        (
+            {**SCRAM, "sasl_mechanism": "OAUTHBEARER", "sasl_token_url": "https://[identity/token"},
+            "LIMELIGHT_SASL_TOKEN_URL sends the client's secret: give an https address",
+        ),
         ({"security_protocol": "SSL", "ssl_key_file": __file__}, "belong together"),
         ({"security_protocol": "SSL", "ssl_key_password": "hunter2"}, "LIMELIGHT_SSL_KEY_PASSWORD needs"),
         ({"ssl_certificate_file": __file__, "ssl_key_file": __file__}, "would not be used with"),
