@@ -129,11 +129,15 @@ def test_three_nodes_replicate_and_survive_the_loss_of_one(
     assert not any(is_alive(pid) for pid in pids)
 
 
-def test_a_data_directory_is_used_again(topic: str, tmp_path: Path) -> None:
-    with Cluster.start(data_dir=tmp_path) as cluster:
+def test_a_data_directory_is_used_again(topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In this locale Java has no name for the directory, and in a properties file it would read another.
+    monkeypatch.setenv("LC_ALL", "C")
+    directory = tmp_path / "Daten für \\unsere Prüfung 数据"
+    with Cluster.start(data_dir=directory) as cluster:
         create_topics(cluster.bootstrap_servers, {topic: 1})
         produce(cluster.bootstrap_servers, topic, [1, 2])
-    with Cluster.start(data_dir=tmp_path) as cluster:
+    assert list(tmp_path.iterdir()) == [directory]
+    with Cluster.start(data_dir=directory) as cluster:
         assert consume(cluster.bootstrap_servers, topic, 2) == [1, 2]
     with pytest.raises(BrokerError, match=r"holds a cluster of 1 node\(s\), not 2"):
-        Cluster.start(nodes=2, data_dir=tmp_path)
+        Cluster.start(nodes=2, data_dir=directory)

@@ -45,3 +45,17 @@ def test_overrides_win_and_may_be_new() -> None:
     properties = parse(nodes=1, overrides={"auto.create.topics.enable": "true", "message.max.bytes": "7"})
     assert properties["auto.create.topics.enable"] == "true"
     assert properties["message.max.bytes"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("a b=c:d#e!", "a b=c:d#e!"),
+        ("C:\\n", r"C:\u005cn"),
+        ("ü", r"\u00fc"),
+        ("😀", r"\ud83d\ude00"),
+        ("a\nb", r"a\u000ab"),
+    ],
+)
+def test_values_are_written_as_java_reads_them(value: str, written: str) -> None:
+    assert parse(nodes=1, overrides={"some.property": value})["some.property"] == written

@@ -33,6 +33,9 @@ PORT_ATTEMPTS = 5
 """A second passes between choosing a free port and listening on it, and another process can be faster."""
 
 
+ADVICE = "Choose another --data-dir or TMPDIR"
+
+
 class Cluster:
     """Running nodes. Use it as a context manager, or call `close`."""
 
@@ -195,8 +198,13 @@ def _take(root: Path) -> TextIO:
     Kafka's own lock comes too late: a second broker appends to the first one's metadata, and both end.
 
     Raises:
-        BrokerError: the directory cannot be written, or another cluster runs there.
+        BrokerError: the directory cannot be written, or named to Kafka, or another cluster runs there.
     """
+    if "," in str(root):
+        # The brokers would use the parts before and behind it.
+        raise BrokerError(
+            f"the data directory {root} cannot be used: Kafka takes a comma for the end of a path. {ADVICE}"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / "cluster.lock").open("w")

@@ -1,11 +1,13 @@
 """The configuration files of a node."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local.kafka.ports import LOOPBACK
 
+ASCII_END = 128
 LOG4J = """\
 status = error
 appender.console.type = Console
@@ -68,4 +70,13 @@ def render_properties(
         "auto.create.topics.enable": "false",
         **(overrides or {}),
     }
-    return "".join(f"{name}={value}\n" for name, value in properties.items())
+    return "".join(f"{_escape(str(name))}={_escape(str(value))}\n" for name, value in properties.items())
+
+
+def _escape(text: str) -> str:
+    """What `java.util.Properties` reads as `text`: it takes the file for Latin-1, and backslashes for escapes."""
+    units = struct.iter_unpack(">H", text.encode("utf-16-be", errors="surrogatepass"))
+    return "".join(
+        chr(unit) if chr(unit).isprintable() and unit < ASCII_END and chr(unit) != "\\" else f"\\u{unit:04x}"
+        for (unit,) in units
+    )

@@ -69,5 +69,8 @@ class JarDistribution(NamedTuple):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """The class path; on the command line it would hide everything else in a process list."""
-        return {"CLASSPATH": os.pathsep.join(map(str, self.jars))}
+        """The class path; on the command line it would hide everything else in a process list.
+
+        And a locale: in the plain C locale Java finds no file whose path has a letter outside ASCII.
+        """
+        return {"CLASSPATH": os.pathsep.join(map(str, self.jars)), "LC_ALL": "C.UTF-8"}
