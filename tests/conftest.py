@@ -76,7 +76,9 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[SURVIVORS] = []
     # With `-n`, the processes that run the tests mark their own children; they are children themselves.
-    if not config.getoption("numprocesses", None):
+    if config.getoption("numprocesses", None):
+        os.environ.pop(MARK, None)  # that of a session in which this one runs
+    else:
         os.environ[MARK] = str(uuid.uuid4())
     config.addinivalue_line("filterwarnings", f"ignore:{UNCONNECTED_SOCKET}:ResourceWarning")
     # The line above holds while tests run; this one when pytest collects the last garbage.

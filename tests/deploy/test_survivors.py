@@ -29,7 +29,11 @@ def test_a_process_that_survives_fails_the_session_and_is_ended(
     (tmp_path / "test_it.py").write_text(LEAK)
     (tmp_path / "pytest.ini").touch()
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    # A process of this session is none of that one's business.
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as bystander:
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert bystander.poll() is None
+        bystander.terminate()
     assert "1 passed" in answer.stdout, answer.stdout + answer.stderr
     assert answer.returncode == pytest.ExitCode.TESTS_FAILED
     assert "error: a test left a process behind" in answer.stdout
