@@ -141,3 +141,9 @@ def test_a_data_directory_is_used_again(topic: str, tmp_path: Path, monkeypatch:
         assert consume(cluster.bootstrap_servers, topic, 2) == [1, 2]
     with pytest.raises(BrokerError, match=r"holds a cluster of 1 node\(s\), not 2"):
         Cluster.start(nodes=2, data_dir=directory)
+
+
+def test_a_directory_that_kafka_would_take_for_two_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="a comma ends a path"):
+        Cluster.start(data_dir=tmp_path / "a,b")
+    assert list(tmp_path.iterdir()) == []

@@ -33,9 +33,6 @@ PORT_ATTEMPTS = 5
 """A second passes between choosing a free port and listening on it, and another process can be faster."""
 
 
-ADVICE = "Choose another --data-dir or TMPDIR"
-
-
 class Cluster:
     """Running nodes. Use it as a context manager, or call `close`."""
 
@@ -202,9 +199,7 @@ def _take(root: Path) -> TextIO:
     """
     if "," in str(root):
         # The brokers would use the parts before and behind it.
-        raise BrokerError(
-            f"the data directory {root} cannot be used: Kafka takes a comma for the end of a path. {ADVICE}"
-        )
+        raise BrokerError(f"the data directory {root} cannot be used: a comma ends a path for Kafka. Choose another")
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / "cluster.lock").open("w")
