@@ -1,6 +1,7 @@
 """``python -m deploy.local``: parses the command line and hands over to one sub-command."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from importlib import import_module
 from worker.errors import LimelightError
 
 INTERRUPTED = 128 + signal.SIGINT
+PIPE_BROKEN = 128 + signal.SIGPIPE
 
 COMMANDS = {
     "broker": "start real Kafka brokers and keep them until Ctrl-C",
@@ -21,16 +23,34 @@ def main(argv: Sequence[str]) -> int:
     """Runs one sub-command.
 
     Returns:
-        The exit status: 0, 1 after an error that was printed in one line, or 130 after Ctrl-C.
+        The exit status: 0, 1 after an error that was printed in one line, 130 after Ctrl-C, or 141 when whoever read
+        the output has left.
     """
     try:
         return _run_command(argv)
     except LimelightError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
+    except BrokenPipeError:
+        # As `head` does.
+        _discard_output()
+        return PIPE_BROKEN
+    except OSError as error:
+        # All that we ask of the system is about files: a full disk, a directory that others own.
+        _discard_output()
+        return _fail(f"{error.filename or 'standard output'}: {error.strerror}. Make room, or name another place.")
     except KeyboardInterrupt:
         # Before the command could take care of it: importing it takes most of a second.
         return INTERRUPTED
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
+
+
+def _discard_output() -> None:
+    """Python would complain once more when it flushes standard output at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_command(argv: Sequence[str]) -> int:

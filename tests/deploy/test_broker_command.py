@@ -164,6 +164,14 @@ def test_a_port_that_is_in_use_is_named(start: Start) -> None:
     assert errors == f"error: port {port} is in use. Choose another --port, or none to get a free one\n"
 
 
+def test_a_file_in_the_way_is_named(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "node-1").touch()
+    process = start("--data-dir", str(tmp_path))
+    _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    assert process.returncode == 1
+    assert errors == f"error: {tmp_path}/node-1: File exists. Make room, or name another place.\n"
+
+
 def test_what_kafka_says_about_a_wrong_property_is_shown(start: Start, temporary_root: Path) -> None:
     process = start("--property", "process.roles=nonsense")
     _, errors = process.communicate(timeout=TIMEOUT_SECONDS)

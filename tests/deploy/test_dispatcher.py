@@ -1,5 +1,6 @@
 """``python -m deploy.local``: wrong usage is told by argparse, and only the chosen command is imported."""
 
+import errno
 import subprocess
 import sys
 
@@ -51,6 +52,33 @@ def test_ctrl_c_while_the_command_is_imported_is_no_traceback(
     monkeypatch.setattr(dispatcher, "import_module", interrupt)
     assert main(["demo"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/node-1"),
+            1,
+            "/data/node-1: Permission denied.",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "standard output: No space left on device. Make room"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, None),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(error: OSError, status: int, said: str | None) -> None:
+    program = (
+        "import deploy.local.__main__ as dispatcher, sys\n"
+        "def refuse(_):\n"
+        f"    raise {type(error).__name__}{(*error.args, error.filename)!r}\n"
+        "dispatcher.import_module = refuse\n"
+        "sys.exit(dispatcher.main(['broker']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert ended.returncode == status
+    assert ended.stderr.count("\n") == (0 if said is None else 1)
+    assert ended.stderr.startswith("" if said is None else f"error: {said}")
 
 
 def test_one_command_does_not_import_the_other() -> None:

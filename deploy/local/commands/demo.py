@@ -14,7 +14,6 @@ status  meaning
 import argparse
 import logging
 import math
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -40,7 +39,6 @@ from deploy.local.scratch import scratch_directory
 from worker.files import write_file
 
 INTERRUPTED = 128 + signal.SIGINT
-PIPE_BROKEN = 128 + signal.SIGPIPE
 MAX_WORKERS = 32
 HIGHEST_PORT = 65_535
 
@@ -111,10 +109,6 @@ def run(arguments: argparse.Namespace) -> int:
             summary, audit = walk(demo)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left, as `head` does. Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_BROKEN
     finally:
         if arguments.svg:
             _write(arguments.svg, draw_svg(scene).encode())
