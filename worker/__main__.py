@@ -1,15 +1,20 @@
 """``python -m worker COMMAND``: finds the command's module and ends every failure the same way."""
 
 import argparse
+import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Protocol, cast
 
 from worker.errors import LimelightError
 
-INTERRUPTED = 130
+INTERRUPTED = 128 + signal.SIGINT
+PIPE_BROKEN = 128 + signal.SIGPIPE
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Where such an error names no file, it was standard output that did not take more."""
 COMMANDS = {
     "run": "score a Kafka topic until stopped",
     "score": "score a file, without Kafka",
@@ -29,6 +34,7 @@ exit status:
   1    one line `error: ...` on stderr says what to do
   2    wrong usage
   130  ended by Ctrl-C before it was done; a backfill or a replay also by SIGTERM: the same command goes on from there
+  141  whoever read the output has left
   143  `run` ended at once, by a second SIGTERM; by a second Ctrl-C it is 130
 """
 
@@ -64,11 +70,22 @@ def main(argv: Sequence[str]) -> int:
         print(error.line(), file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read our output has left, as `head` does. Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # As `head` does.
+        _discard_output()
+        return PIPE_BROKEN
+    except OSError as error:
+        if error.filename is not None or error.errno not in FULL:
+            raise
+        _discard_output()
+        print(f"error: standard output cannot be written: {error.strerror}. Make room there.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _discard_output() -> None:
+    """Python would complain again when it flushes standard output at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_command(argv: Sequence[str]) -> int:

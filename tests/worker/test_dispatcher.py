@@ -149,4 +149,28 @@ def test_a_reader_that_leaves_early_gets_no_traceback(unbuffered: str) -> None:
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
 
-    assert (answer.returncode, answer.stderr) == (1, "")
+    assert (answer.returncode, answer.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line(unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as output:
+        answer = subprocess.run(
+            [*PROGRAM, "config", "show"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+
+    assert answer.returncode == 1
+    assert answer.stderr == "error: standard output cannot be written: No space left on device. Make room there.\n"
+
+
+def test_another_error_of_the_system_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FileNotFoundError(2, "No such file or directory", "a bug"))
+
+    with pytest.raises(FileNotFoundError):
+        dispatcher.main(["score", "--bundle", "x"])
