@@ -61,8 +61,9 @@ format: $(VENV)/installed ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 
 .PHONY: schemas
-schemas: $(VENV)/installed ## Generate worker/schemas/*.json from the message types
+schemas: $(VENV)/installed ## Generate worker/schemas/*.json from the message types, and the list of metrics
 	$(BIN)/python -m worker.schemas
+	$(BIN)/python -m worker.metrics
 
 .PHONY: lock
 lock: $(VENV)/installed ## Resolve the dependencies again and write requirements/*.lock
