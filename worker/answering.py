@@ -25,6 +25,7 @@ from worker.errors import (
     ScoringError,
     UnscorableError,
 )
+from worker.lanes import Lanes
 from worker.limits import Limits
 from worker.messages import ModelRef
 from worker.ports import Clock, Record, Scorer, Scores
@@ -81,6 +82,7 @@ class Answerer:
         id_field: str,
         skip_tombstones: bool,
         tuner: Tuner,
+        lanes: int = 1,
         limits: Limits = DEFAULT_LIMITS,
         detail: Detail = EVERYTHING,
         clock: Clock,
@@ -96,6 +98,7 @@ class Answerer:
             id_field: field of the record that holds its id.
             skip_tombstones: gives a record without a value no answer in place of a refusal.
             tuner: says how large a micro-batch may be.
+            lanes: how many micro-batches are under way at once.
             limits: records beyond them are refused.
             detail: what an answer tells.
             clock: for the scored time.
@@ -109,6 +112,7 @@ class Answerer:
         self._prove = prove
         self._skip_tombstones = skip_tombstones
         self._tuner = tuner
+        self._lanes = Lanes(lanes)
         self._clock = clock
         self._timer = timer
 
@@ -171,12 +175,18 @@ class Answerer:
         for row, refusal in texts.refused.items():
             yield events[row], _without_frames(refusal)
         trial = self._tuner.begin(texts.lengths)
-        for batch in plan_batches(texts.lengths, trial.caps):
-            for rows, scores in self._score(texts, batch, trial):
-                with self._timer("encode"):
-                    answers = self._write(readable, rows, scores)
-                yield from zip([events[row] for row in rows], answers, strict=True)
+        batches = list(plan_batches(texts.lengths, trial.caps))
+        for answers in self._lanes.run(partial(self._answer_batch, readable, trial), batches):
+            yield from answers
         self._tuner.end(trial)
+
+    def _answer_batch(self, readable: _Readable, trial: Trial, batch: Sequence[int]) -> list[tuple[Event, Answer]]:
+        answered: list[tuple[Event, Answer]] = []
+        for rows, scores in self._score(readable.texts, batch, trial):
+            with self._timer("encode"):
+                answers = self._write(readable, rows, scores)
+            answered += zip([readable.events[row] for row in rows], answers, strict=True)
+        return answered
 
     def _score(
         self, texts: Texts, batch: Sequence[int], trial: Trial

@@ -37,10 +37,12 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
     field = bundle.manifest.fields[0]
     require_tokenizer(bundle.path, field)
     record_field = settings.field_map([field.name])[field.name]
-    threads = share.threads(available_cpus())
+    lanes = share.threads(available_cpus())
     scorer = OnnxScorer(
         bundle,
-        threads=threads,
+        # The lanes keep the processors busy. Threads inside the model meet at barriers, and wait there for the one that
+        # the broker or a client keeps from running.
+        threads=1,
         provider=settings.execution_provider,
         session_options=settings.session_options,
     )
@@ -56,7 +58,8 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
         record_field=record_field,
         id_field=settings.id_field,
         skip_tombstones=settings.tombstones == "skip",
-        tuner=build_tuner(settings, bundle, threads=threads),
+        tuner=build_tuner(settings, bundle, lanes=lanes),
+        lanes=lanes,
         limits=Limits(
             settings.max_record_bytes, settings.max_record_headers, settings.max_nesting, settings.max_text_tokens
         ),
@@ -67,7 +70,7 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
     return LoadedModel(bundle.path, answerer, prove)
 
 
-def build_tuner(settings: Settings, bundle: Bundle, *, threads: int) -> Tuner:
+def build_tuner(settings: Settings, bundle: Bundle, *, lanes: int) -> Tuner:
     """What says how large micro-batches may be: the settings, what was found here before, or what will be found."""
     if settings.batch_records or settings.batch_cells:
         usual = caps_for(settings.batch_records or DEFAULT.rows)
@@ -76,7 +79,7 @@ def build_tuner(settings: Settings, bundle: Bundle, *, threads: int) -> Tuner:
         directory = settings.cache_directory() / "batches"
     except SettingsError:  # nobody asked for a cache: without one it is found each time
         return Tuner()
-    machine = Machine(processor_name(), threads, settings.execution_provider, RUNTIME_VERSION)
+    machine = Machine(processor_name(), lanes, settings.execution_provider, RUNTIME_VERSION)
     cache = CapsCache(directory, bundle.manifest.version, machine)
     return Tuner(cache.load(), found=cache.save)
 

@@ -24,8 +24,8 @@ class Machine(NamedTuple):
     """What the cost of a batch depends on, beside the model."""
 
     processor: str
-    threads: int
-    """That the model is run on."""
+    lanes: int
+    """Batches that are under way at once."""
     provider: str
     runtime: str
     """Version of ONNX Runtime."""

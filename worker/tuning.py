@@ -14,6 +14,7 @@ with the default. It never changes an answer by more than the 1e-6 by which a ro
 """
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,13 +50,17 @@ class Trial:
         self.caps = caps
         self.tokens = tokens
         self.seconds = 0.0
+        """In the model, of all lanes together."""
+        self._lock = threading.Lock()
 
     @contextmanager
     def measured(self) -> Iterator[None]:
         """Adds the time that the block takes."""
         begin = time.perf_counter()
         yield
-        self.seconds += time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
+        with self._lock:
+            self.seconds += seconds
 
 
 class Tuner:

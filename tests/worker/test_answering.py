@@ -43,6 +43,7 @@ def make_answerer(tiny_bundle: Bundle) -> Callable[[], Answerer]:
         id_field="id",
         skip_tombstones=False,
         tuner=Tuner(caps_for(4)),
+        lanes=2,
         clock=FixedClock(),
         timer=lambda _: nullcontext(),
     )

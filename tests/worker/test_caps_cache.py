@@ -23,7 +23,7 @@ def test_what_was_saved_is_there_for_the_same_bundle_and_machine_only(tmp_path: 
     CapsCache(tmp_path / "new", "version", MACHINE).save(CAPS)
 
     assert CapsCache(tmp_path / "new", "version", MACHINE).load() == CAPS
-    others = [MACHINE._replace(**change) for change in ({"processor": "Y"}, {"threads": 1}, {"runtime": "1.2.4"})]
+    others = [MACHINE._replace(**change) for change in ({"processor": "Y"}, {"lanes": 1}, {"runtime": "1.2.4"})]
     assert [CapsCache(tmp_path / "new", "version", each).load() for each in others] == [None] * len(others)
     assert CapsCache(tmp_path / "new", "other", MACHINE).load() is None
 
@@ -87,12 +87,12 @@ def test_this_processor_has_a_name() -> None:
 def test_settings_win_over_what_was_found(
     tiny_bundle: Bundle, tmp_path: Path, settings: dict[str, Any], caps: Caps
 ) -> None:
-    remembered = build_tuner(Settings(cache_dir=tmp_path), tiny_bundle, threads=1)
+    remembered = build_tuner(Settings(cache_dir=tmp_path), tiny_bundle, lanes=1)
     remembered._found(Caps(2, 2))
 
-    assert build_tuner(Settings(cache_dir=tmp_path), tiny_bundle, threads=1)._caps == Caps(2, 2)
-    assert build_tuner(Settings(cache_dir=tmp_path), tiny_bundle, threads=2)._caps == DEFAULT
-    assert build_tuner(Settings(cache_dir=tmp_path, **settings), tiny_bundle, threads=1)._caps == caps
+    assert build_tuner(Settings(cache_dir=tmp_path), tiny_bundle, lanes=1)._caps == Caps(2, 2)
+    assert build_tuner(Settings(cache_dir=tmp_path), tiny_bundle, lanes=2)._caps == DEFAULT
+    assert build_tuner(Settings(cache_dir=tmp_path, **settings), tiny_bundle, lanes=1)._caps == caps
 
 
 def test_without_a_home_it_is_found_each_time(tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,4 +102,4 @@ def test_without_a_home_it_is_found_each_time(tiny_bundle: Bundle, monkeypatch: 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", fail)
 
-    assert build_tuner(Settings(), tiny_bundle, threads=1)._caps == DEFAULT
+    assert build_tuner(Settings(), tiny_bundle, lanes=1)._caps == DEFAULT
