@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import ArrayLike
 
 from federated.algorithms.definition import Leaves
-from federated.config import Config, TrainingConfig
+from federated.config import Config
 from federated.data.availability import answers, available
 from federated.data.clients import ClientDataset
 from federated.engines.cohort import Cohort
@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
     """Its held-out figures."""
     rounds: int
     """How many there were."""
+    skipped: int
+    """Of them: too few clients answered, and nothing was learned."""
 
 
 def run_rounds(
@@ -78,23 +80,9 @@ def run_rounds(
     started = time.monotonic()
     with contextlib.closing(prefetch((cohort, server.pack(cohort)) for cohort in cohorts)) as rounds:
         for cohort, packed in () if state.stopped else rounds:
-            try:
-                train, heldout = _run_round(
-                    server, cohort, packed, training=config.training, state=state, evaluate=evaluate
-                )
-            except FloatingPointError as error:
-                raise _diverged(config, cohort.number, str(error)) from error
-            record = RoundRecord(
-                run=run,
-                round=cohort.number,
-                rounds=config.training.rounds,
-                timestamp_ms=time.time_ns() // 1_000_000,
-                seconds=time.monotonic() - started,
-                clients=[] if privacy else cohort.clients,
-                examples=sum(len(data.label) for data in cohort.data) // config.training.local_epochs,
-                train={**train, "epsilon": privacy.ledger.spent} if privacy else train,
-                heldout=heldout,
-            )
+            train, heldout = _run_round(server, cohort, packed, config=config, state=state, evaluate=evaluate)
+            seconds = time.monotonic() - started
+            record = _describe(run, config, cohort, train, heldout, seconds=seconds, privacy=privacy)
             for report in reports:
                 report(record)
             state.number = cohort.number
@@ -105,8 +93,8 @@ def run_rounds(
     if state.skipped == state.number:
         raise AggregationError(f"too few clients answered in every one of {state.number} rounds. {_ENOUGH}")
     if state.stop:
-        return Outcome(state.stop.weights, state.stop.metrics, state.number)
-    return Outcome(average(state.latest), state.heldout, state.number)
+        return Outcome(state.stop.weights, state.stop.metrics, state.number, state.skipped)
+    return Outcome(average(state.latest), state.heldout, state.number, state.skipped)
 
 
 def _run_round(
@@ -114,11 +102,33 @@ def _run_round(
     cohort: Cohort,
     packed: object,
     *,
-    training: TrainingConfig,
+    config: Config,
     state: RunState,
     evaluate: Callable[[Leaves], dict[str, float]],
 ) -> tuple[dict[str, float], dict[str, float] | UnsetType]:
     """Trains a cohort and, if it is time, judges the model; returns both figures."""
+    training = config.training
+    try:
+        train = _learn(server, cohort, packed, state)
+        model = server.weights
+        _require_finite("the loss", train.get("loss", 0.0))
+        _require_finite("a weight of the model", *model)
+        state.latest.append(model)
+        # Down to each client, and an update of the same size back.
+        train["bytes"] = 2.0 * len(cohort.clients) * sum(leaf.nbytes for leaf in model)
+        if cohort.number % training.evaluate_every and cohort.number != training.rounds:
+            return train, UNSET
+        mean = average(state.latest)
+        state.heldout = evaluate(mean)
+    except FloatingPointError as error:
+        raise _diverged(config, cohort.number, str(error)) from error
+    if state.stop:
+        state.stop.observe(state.heldout, mean)
+    return train, state.heldout
+
+
+def _learn(server: Server, cohort: Cohort, packed: object, state: RunState) -> dict[str, float]:
+    """Trains a cohort, unless too few of it answer; returns the round's figures."""
     try:
         train = server.run_round(cohort, packed)
     except AbortedRoundError:
@@ -126,19 +136,32 @@ def _run_round(
         train = {"skipped": 1.0}
     if cohort.silent:
         train["silent"] = float(cohort.silent)
-    model = server.weights
-    state.latest.append(model)
-    _require_finite("the loss", train.get("loss", 0.0))
-    _require_finite("a weight of the model", *model)
-    # Down to each client, and an update of the same size back.
-    train["bytes"] = 2.0 * len(cohort.clients) * sum(leaf.nbytes for leaf in model)
-    if cohort.number % training.evaluate_every and cohort.number != training.rounds:
-        return train, UNSET
-    mean = average(state.latest)
-    state.heldout = evaluate(mean)
-    if state.stop:
-        state.stop.observe(state.heldout, mean)
-    return train, state.heldout
+    return train
+
+
+def _describe(
+    run: str,
+    config: Config,
+    cohort: Cohort,
+    train: dict[str, float],
+    heldout: dict[str, float] | UnsetType,
+    *,
+    seconds: float,
+    privacy: Privacy | None,
+) -> RoundRecord:
+    """The record of a round that is over."""
+    return RoundRecord(
+        run=run,
+        round=cohort.number,
+        rounds=config.training.rounds,
+        timestamp_ms=time.time_ns() // 1_000_000,
+        seconds=seconds,
+        # Who was in a private cohort is what its privacy hides.
+        clients=[] if privacy else cohort.clients,
+        examples=sum(len(data.label) for data in cohort.data) // config.training.local_epochs,
+        train={**train, "epsilon": privacy.ledger.spent} if privacy else train,
+        heldout=heldout,
+    )
 
 
 def draw_round(clients: Sequence[ClientDataset], config: Config, number: int, privacy: Privacy | None = None) -> Cohort:

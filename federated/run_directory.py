@@ -9,9 +9,11 @@
     ├── clients/             states that stay with clients, see `federated.client_states`
     ├── privacy/             ledger and noise key of a private run, see `federated.privacy.opening`; they stay
     ├── rounds.jsonl, tensorboard/
-    └── test_opened.jsonl    each time that the test set was opened
+    ├── test_opened.jsonl    each time that the test set was opened
+    └── personal.json        what clients gain from models of their own, see `federated.comparison`
 
-When the model is written, the checkpoint and the clients' states are removed: there is nothing left to resume.
+When the model is written, the checkpoint is removed, for there is nothing left to resume, and with it the clients'
+states, but for those that are a result themselves: Ditto's personal models.
 """
 
 import os
@@ -62,6 +64,7 @@ class RunDirectory:
         self.clients = path / CLIENTS
         self.privacy = path / "privacy"
         self.test_openings = path / "test_opened.jsonl"
+        self.personal = path / "personal.json"
 
     def require_free(self) -> None:
         """Looks whether a new run may begin here, before anything is prepared for it.
@@ -82,7 +85,7 @@ class RunDirectory:
             OutputError: the directory cannot be written.
         """
         try:
-            self._remove([self.file, self.checkpoint, self.clients, self.store, self.test_openings])
+            self._remove([self.file, self.checkpoint, self.clients, self.store, self.test_openings, self.personal])
             self.path.mkdir(parents=True, exist_ok=True)
             store.move(self.store)
             # It holds what clients wrote, beside logs that people pass around.
@@ -104,15 +107,18 @@ class RunDirectory:
         except msgspec.DecodeError as error:
             raise CheckpointError(f"{self.file} is damaged or of another version: {error}.") from error
 
-    def finish(self) -> None:
+    def finish(self, *, keep_clients: bool = False) -> None:
         """Says that the model is written, and removes what only a resumed run needs.
+
+        Args:
+            keep_clients: the clients' states are a result too.
 
         Raises:
             OutputError: that cannot be written.
         """
         try:
             self._write(msgspec.structs.replace(self.load(), finished=True))
-            self.forget_state()
+            self._remove([self.checkpoint, *([] if keep_clients else [self.clients])])
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}. The model is complete.") from error
 

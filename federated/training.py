@@ -3,53 +3,34 @@
 This module and what only it imports load TensorFlow.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from federated.aggregation import compiled
-from federated.aggregation.attacks import AttackedAggregation, choose_liars, flip_labels
-from federated.aggregation.pipeline import Pipeline
-from federated.algorithms.choice import build_algorithm
-from federated.algorithms.definition import Aggregation, Algorithm, Leaves
+from federated.algorithms.definition import Leaves
+from federated.assembly import attack_data, open_server
 from federated.client_states import require_room
-from federated.config import Config
-from federated.data.clients import ClientDataset, Federation
-from federated.engines.cohort import plan_shapes
-from federated.engines.opening import open_engine
+from federated.data.clients import Federation
 from federated.evaluation.judge import Judge
-from federated.models.block import Model, build_model
+from federated.model_card import describe_model, describe_privacy, describe_training
 from federated.models.classifier import Classifier, build_classifier
-from federated.privacy.card import build_card
 from federated.privacy.opening import Privacy
 from federated.progress import show_progress
 from federated.records import open_records
-from federated.rounds import run_rounds
+from federated.rounds import Outcome, run_rounds
 from federated.run_directory import RunDirectory, RunFile, digest_run
 from federated.run_state import Keeper, RunState
 from federated.saved_model import write_saved_model
-from federated.server import Server
-from worker.bundle import AttentionAxes, ModelCard, TextField, Training
+from worker.bundle import Training
 from worker.messages import RoundRecord
-from worker.privacy import PrivacyCard
 
 EVALUATION_BATCH = 256
-
-_LIBRARIES = {
-    "xla": ("tensorflow", "numpy"),
-    "tff": ("tensorflow-federated", "tensorflow", "numpy"),
-    "ray": ("ray", "tensorflow", "numpy"),
-}
-"""What decides the numbers, by engine."""
 
 
 class RunResult(Struct, frozen=True):
@@ -95,20 +76,43 @@ def train(
         OutputError: the model exists already, or cannot be written; or the clients' states would not fit on the disk.
     """
     started = time.monotonic()
-    config, out = file.config, Path(file.out)
-    sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
-    classifier = build_classifier(config.model, **sizes)
+    config = file.config
+    classifier = build_classifier(
+        config.model, vocabulary_size=len(federation.vocabulary), classes=len(federation.labels)
+    )
+    outcome, clip = _run(directory, file, federation, classifier, privacy=privacy, reports=reports)
+    classifier.set_weights(outcome.weights)
+    seconds = time.monotonic() - started
+    training = describe_training(config, outcome, clients=len(federation.clients), seconds=seconds)
+    card = describe_model(config, federation, training, describe_privacy(config, privacy, clip=clip))
+    write_saved_model(
+        Path(file.out), classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples
+    )
+    directory.finish(keep_clients=config.training.algorithm == "ditto")
+    return _summarize(training, file.out, skipped=outcome.skipped)
+
+
+def _run(
+    directory: RunDirectory,
+    file: RunFile,
+    federation: Federation,
+    classifier: Classifier,
+    *,
+    privacy: Privacy | None,
+    reports: Sequence[Callable[[RoundRecord], None]],
+) -> tuple[Outcome, float]:
+    """Runs the rounds; returns what they led to, and the clip at their end."""
+    config = file.config
     judge, state = Judge(federation), RunState(config.training)
 
     def evaluate(weights: Leaves) -> dict[str, float]:
         classifier.set_weights(weights)
         return judge(partial(predict, classifier))
 
-    model = build_model(config.model, **sizes)
     with (
         show_progress(config.training.rounds) as show,
         open_records(directory.path) as write,
-        open_server(config, federation, model, privacy) as server,
+        open_server(config, federation, privacy) as server,
     ):
         require_room(directory.clients, server.untouched, clients=len(federation.clients))
         keeper = Keeper(directory.path, server, state, config_digest=digest_run(file))
@@ -124,25 +128,17 @@ def train(
             save=keeper.save,
             privacy=privacy,
         )
-    classifier.set_weights(outcome.weights)
-    seconds = time.monotonic() - started
-    training = Training(
-        preset=config.preset,
-        engine=config.training.engine,
-        rounds=outcome.rounds,
-        clients=len(federation.clients),
-        seed=config.seed,
-        seconds=round(seconds, 3),
-        metrics=outcome.metrics,
-        library_versions={name: metadata.version(name) for name in _LIBRARIES[config.training.engine]},
-    )
-    card = _describe(config, federation, training, _describe_privacy(config, server, privacy))
-    write_saved_model(out, classifier, card, vocabulary=federation.vocabulary, reference=federation.heldout_examples)
-    directory.finish()
-    return _summarize(training, state, out)
+        (clip,) = server.snapshot()["aggregation"]["clip"]
+    return outcome, float(clip)
 
 
-def _summarize(training: Training, state: RunState, out: Path) -> RunResult:
+def predict(classifier: Classifier, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Token ids `[N, T]` -> probabilities `[N, C]`."""
+    batches = np.array_split(token_ids, -(-len(token_ids) // EVALUATION_BATCH))
+    return np.concatenate([classifier.serving(tf.constant(batch))["probabilities"] for batch in batches])
+
+
+def _summarize(training: Training, out: str, *, skipped: int) -> RunResult:
     metrics = training.metrics
     return RunResult(
         engine=training.engine,
@@ -152,106 +148,6 @@ def _summarize(training: Training, state: RunState, out: Path) -> RunResult:
         heldout_accuracy=metrics["accuracy"],
         heldout_macro_f1=metrics["macro_f1"],
         heldout_recall={name.removeprefix("recall."): v for name, v in metrics.items() if name.startswith("recall.")},
-        skipped_rounds=state.skipped,
-        out=str(out),
-    )
-
-
-@contextlib.contextmanager
-def open_server(
-    config: Config, federation: Federation, model: Model, privacy: Privacy | None = None
-) -> Iterator[Server]:
-    """Joins algorithm, aggregation and engine, as `config` says; they end with the block.
-
-    Raises:
-        AggregationError: the settings of the aggregation contradict each other.
-        EngineError: the engine's process failed.
-    """
-    training = config.training
-    sizes = {"vocabulary_size": len(federation.vocabulary), "classes": len(federation.labels)}
-    rebuild = partial(build_parts, config, **sizes, clients=len(federation.clients))
-    algorithm, aggregation = rebuild(privacy=privacy)
-    shapes = plan_shapes(
-        federation.clients.sizes.tolist(),
-        epochs=training.local_epochs,
-        batch_size=training.batch_size,
-        max_tokens=federation.max_tokens,
-    )
-    initial = model.init(config.seed)
-    state = algorithm.init(initial)
-    with open_engine(
-        training.engine,
-        algorithm,
-        aggregation,
-        shapes=shapes,
-        state=state,
-        rebuild=rebuild,
-        address=training.ray_address,
-    ) as engine:
-        yield Server(algorithm, aggregation, engine, initial=initial)
-
-
-def attack(config: Config, honest: Pipeline, *, clients: int) -> Aggregation:
-    """The aggregation as the liars of ``[attack]`` meet it; without any, `honest` itself."""
-    liars = choose_liars(clients, config.attack.share, seed=config.seed)
-    return AttackedAggregation(honest, liars, config.attack.factor) if liars else honest
-
-
-def attack_data(config: Config, federation: Federation) -> Sequence[ClientDataset]:
-    """The clients' data, with the liars' labels flipped if ``[attack]`` says so."""
-    if not config.attack.label_flip:
-        return federation.clients
-    liars = choose_liars(len(federation.clients), config.attack.share, seed=config.seed)
-    return flip_labels(federation.clients, liars, classes=len(federation.labels))
-
-
-def build_parts(
-    config: Config, *, vocabulary_size: int, classes: int, clients: int, privacy: Privacy | None = None
-) -> tuple[Algorithm, Aggregation]:
-    """What a run's clients do; an engine of several processes builds it in each of them, without `privacy`."""
-    model = build_model(config.model, vocabulary_size=vocabulary_size, classes=classes)
-    pipeline = Pipeline(
-        config.aggregation,
-        [leaf.shape for leaf in model.init(config.seed)],
-        steps=compiled,
-        seed=config.seed,
-        sampling=config.privacy.sampling if config.privacy.epsilon else None,
-        privacy=privacy,
-    )
-    return build_algorithm(model.apply, config.training, clients=clients), attack(config, pipeline, clients=clients)
-
-
-def predict(classifier: Classifier, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Token ids `[N, T]` -> probabilities `[N, C]`."""
-    batches = np.array_split(token_ids, -(-len(token_ids) // EVALUATION_BATCH))
-    return np.concatenate([classifier.serving(tf.constant(batch))["probabilities"] for batch in batches])
-
-
-def _describe_privacy(config: Config, server: Server, privacy: Privacy | None) -> PrivacyCard | Literal["none"]:
-    if privacy is None:
-        return "none"
-    (clip,) = server.snapshot()["aggregation"]["clip"]
-    return build_card(
-        privacy.plan,
-        charged_rounds=privacy.ledger.charged_rounds,
-        clip=float(clip),
-        adaptive=config.aggregation.clip_quantile > 0,
-        secure_sum=config.aggregation.secure_sum,
-        given_key=privacy.key.given,
-    )
-
-
-def _describe(
-    config: Config, federation: Federation, training: Training, privacy: PrivacyCard | Literal["none"]
-) -> ModelCard:
-    field = TextField(name="text", input="token_ids", vocabulary="vocabulary.txt", max_tokens=federation.max_tokens)
-    attention = AttentionAxes(name="tokens", output="attention", field=field.name, axes=["token"])
-    return ModelCard(
-        name=config.model.name,
-        task="classify",
-        fields=[field],
-        attention=[] if config.model.attention == "none" else [attention],
-        labels=federation.labels,
-        training=training,
-        privacy=privacy,
+        skipped_rounds=skipped,
+        out=out,
     )

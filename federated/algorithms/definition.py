@@ -76,6 +76,8 @@ class Algorithm(NamedTuple):
     """Broadcast, client state, batches, key (int32 `[3]`: seed, round, client) -> output. Pure TensorFlow."""
     server_update: Callable[[State, Leaves, int], State]
     """State, the aggregated update and the number of the round -> the next state."""
+    update_like: Callable[[Leaves], Leaves] = lambda weights: weights
+    """Weights -> leaves of the shapes of an update: more than the weights where clients send more than a change."""
 
 
 class Aggregation(Protocol):

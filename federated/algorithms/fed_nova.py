@@ -31,4 +31,7 @@ def build_fed_nova(apply: Apply, training: TrainingConfig) -> Algorithm:
         *change, steps = update
         return server.update(state, [steps * leaf for leaf in change], number)
 
-    return Algorithm("fednova", server.init, keep_nothing, broadcast, client_update, server_update)
+    def update_like(weights: Leaves) -> Leaves:
+        return [*weights, as_leaf(0, weights)]
+
+    return Algorithm("fednova", server.init, keep_nothing, broadcast, client_update, server_update, update_like)

@@ -150,6 +150,11 @@ def keep_nothing(weights: Leaves) -> Leaves:  # noqa: ARG001
     return []
 
 
+def twice(weights: Leaves) -> Leaves:
+    """Leaves like an update of a change of the weights and, behind it, as much again."""
+    return [*weights, *weights]
+
+
 def as_leaf(value: float, weights: Leaves) -> NDArray[Any]:
     """A scalar in the type of the weights."""
     return np.asarray(value, weights[0].dtype)

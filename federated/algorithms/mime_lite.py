@@ -21,6 +21,7 @@ from federated.algorithms.local import (
     keep_nothing,
     run_steps,
     subtract,
+    twice,
 )
 from federated.algorithms.schedules import client_rate
 from federated.algorithms.server_step import ServerStep
@@ -59,4 +60,4 @@ def build_mime_lite(apply: Apply, training: TrainingConfig) -> Algorithm:
         momentum = [beta * old + new for old, new in zip(state[MOMENTUM], update[half:], strict=True)]
         return server.update({**state, MOMENTUM: momentum}, update[:half], number)
 
-    return Algorithm("mimelite", init, keep_nothing, broadcast, client_update, server_update)
+    return Algorithm("mimelite", init, keep_nothing, broadcast, client_update, server_update, twice)

@@ -14,7 +14,7 @@ nothing, but counts.
 import tensorflow as tf
 
 from federated.algorithms.definition import WEIGHTS, Algorithm, Batches, ClientOutput, Leaves, State, Tensors
-from federated.algorithms.local import Apply, add, as_leaf, differentiate, run_steps, subtract
+from federated.algorithms.local import Apply, add, as_leaf, differentiate, run_steps, subtract, twice
 from federated.algorithms.schedules import client_rate
 from federated.algorithms.server_step import ServerStep
 from federated.config import TrainingConfig
@@ -66,4 +66,4 @@ def build_scaffold(apply: Apply, training: TrainingConfig, *, clients: int) -> A
         control = [old + share * new for old, new in zip(state[CONTROL], update[half:], strict=True)]
         return server.update({**state, CONTROL: control}, update[:half], number)
 
-    return Algorithm("scaffold", init, init_control, broadcast, client_update, server_update)
+    return Algorithm("scaffold", init, init_control, broadcast, client_update, server_update, twice)

@@ -12,7 +12,7 @@ on the server, a noise key above all, stays there.
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 # Ray would tell its makers that it is used.
@@ -22,11 +22,11 @@ import ray
 from ray.exceptions import RayError
 from ray.util import ActorPool
 
-from federated.algorithms.definition import Aggregation, Algorithm, CohortResult, Leaves
+from federated.algorithms.definition import Aggregation, Algorithm, Leaves
 from federated.engines.client import ClientInput
-from federated.engines.cohort import Cohort, MicroShard, Shapes, cut
+from federated.engines.cohort import MicroShard, Shapes
 from federated.engines.shard_program import ShardResult, build_shard_program
-from federated.engines.slots import add_up, list_slots, stack_slots
+from federated.engines.sharded import Own, ShardedEngine
 from federated.errors import EngineError
 
 NAME = "ray"
@@ -70,13 +70,13 @@ class _ShardActor:
     def __init__(self, build: Callable[[], Parts]) -> None:
         self._program = build_shard_program(*build())
 
-    def run(self, broadcasts: tuple[Leaves, Leaves], own: tuple[Leaves, Leaves], shard: MicroShard) -> ShardResult:
+    def run(self, broadcasts: tuple[Leaves, Leaves], own: Own, shard: MicroShard) -> ShardResult:
         """Runs a micro-shard."""
         return self._program(ClientInput(*broadcasts, *own), shard)
 
 
-class RayEngine:
-    """Implements `federated.engines.cohort.Engine`. Use it inside `connect`."""
+class RayEngine(ShardedEngine):
+    """Use it inside `connect`."""
 
     def __init__(self, build: Callable[[], Parts], *, shapes: Shapes) -> None:
         """
@@ -87,38 +87,28 @@ class RayEngine:
         Raises:
             EngineError: the cluster has no core.
         """
+        super().__init__(shapes)
         cores = int(ray.cluster_resources().get("CPU", 0))
         if not cores:
             raise EngineError("the Ray cluster has no CPU to give. Start its nodes with --num-cpus.")
         actor = ray.remote(num_cpus=1, max_restarts=MAX_RESTARTS, max_task_retries=MAX_RESTARTS)(_ShardActor)
         self.actors = [actor.remote(build) for _ in range(cores)]
-        self._shapes = shapes
 
-    def pack(self, cohort: Cohort) -> list[MicroShard]:
-        """Implements `Engine`."""
-        return cut(cohort, self._shapes)
-
-    def run(
-        self,
-        packed: list[MicroShard],
-        *,
-        broadcasts: tuple[Leaves, Leaves],
-        client_states: list[Leaves],
-        local: list[Leaves],
-    ) -> CohortResult:
-        """Implements `Engine`.
+    def compute(
+        self, broadcasts: tuple[Leaves, Leaves], own: Sequence[Own], packed: Sequence[MicroShard]
+    ) -> Iterator[ShardResult]:
+        """Implements `ShardedEngine`.
 
         Raises:
             EngineError: an actor died too often, or cannot run.
         """
         # Once into the cluster's store, not once for each micro-shard.
         shared = ray.put(broadcasts)
-        own = [(stack_slots(client_states[slots]), stack_slots(local[slots])) for slots in list_slots(packed)]
 
-        def submit(actor: Any, task: tuple[tuple[Leaves, Leaves], MicroShard]) -> Any:
+        def submit(actor: Any, task: tuple[Own, MicroShard]) -> Any:
             return actor.run.remote(shared, *task)
 
         try:
-            return add_up(ActorPool(self.actors).map(submit, list(zip(own, packed, strict=True))), packed)
+            yield from ActorPool(self.actors).map(submit, list(zip(own, packed, strict=True)))
         except RayError as error:
             raise EngineError(f"the Ray cluster could not run a micro-shard: {error}") from error

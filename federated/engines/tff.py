@@ -148,9 +148,7 @@ class TffEngine:
         updates = output["updates"]
         return CohortResult(
             total=[] if self._stacked else [np.asarray(leaf) for leaf in updates],
-            stack=np.stack([np.concatenate([np.ravel(leaf) for leaf in u]) for u in updates])
-            if self._stacked
-            else None,
+            stack=np.stack([_flatten(update) for update in updates]) if self._stacked else None,
             weights=np.array(output["weights"]),
             client_states=[[np.asarray(leaf) for leaf in leaves] for leaves in output["client_states"]],
             metrics={name: float(value) for name, value in output["metrics"].items()},

@@ -5,15 +5,15 @@ from functools import partial
 from typing import NamedTuple
 
 from federated.algorithms.definition import Leaves
+from federated.assembly import attack_data, open_server
 from federated.config import Config
 from federated.data.clients import Federation
 from federated.evaluation.judge import Judge
-from federated.models.block import build_model
 from federated.models.classifier import Classifier, build_classifier
 from federated.privacy.opening import Privacy
 from federated.rounds import Outcome, run_rounds
 from federated.run_state import RunState
-from federated.training import attack_data, open_server, predict
+from federated.training import predict
 from worker.messages import RoundRecord
 
 Evaluate = Callable[[Leaves], dict[str, float]]
@@ -46,8 +46,7 @@ def build_evaluation(config: Config, federation: Federation) -> tuple[Classifier
 def train(config: Config, federation: Federation, evaluate: Evaluate, *, privacy: Privacy | None = None) -> Trained:
     """Runs all rounds of `config`."""
     records, state = [], RunState(config.training)
-    model = build_model(config.model, **describe_sizes(federation))
-    with open_server(config, federation, model, privacy) as server:
+    with open_server(config, federation, privacy) as server:
         outcome = run_rounds(
             server,
             attack_data(config, federation),

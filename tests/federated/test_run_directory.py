@@ -49,13 +49,24 @@ def test_a_finished_run_leaves_what_can_be_looked_at(directory, store):
     assert {path.name for path in directory.path.iterdir()} == {"run.json", "store"}
 
 
+def test_states_of_clients_that_are_a_result_stay(directory, store):
+    directory.begin(FILE, store)
+    directory.checkpoint.touch()
+    directory.clients.mkdir()
+    directory.finish(keep_clients=True)
+    assert {path.name for path in directory.path.iterdir()} == {"run.json", "store", "clients"}
+
+
 def test_the_next_run_replaces_all_but_the_records(directory, stored):
     for number in (1, 2):
         store = stored([Example(f"text {number}", "x")])
         directory.begin(msgspec.structs.replace(FILE, run=f"model-{number}"), store)
         (directory.path / "rounds.jsonl").touch()
+        directory.personal.touch()
+        directory.clients.mkdir()
     assert directory.load().run == "model-2"
     assert store.text(0) == "text 2"
+    directory.begin(FILE, stored([Example("a b", "x")]))
     assert {path.name for path in directory.path.iterdir()} == {"run.json", "store", "rounds.jsonl"}
 
 
