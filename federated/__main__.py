@@ -22,6 +22,7 @@ COMMANDS = {
     "bench": "measure how long a round takes, beside TensorFlow Federated",
     "resume": "go on with a run that was interrupted",
     "evaluate": "judge a finished run's model, and open its test set",
+    "personalize": "fine-tune a finished run's model for each client, and say who gains",
     "explain": "show what a model answers to a text, and where it looked",
     "sweep": "train a model for each combination of values, and choose one",
     "report": "show what a run did, as a page, a table, and by the cost of a target",

@@ -11,7 +11,7 @@ that nobody names, which the next `discard` removes.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,16 @@ class ClientStates:
 
     def _path(self, client: int, version: int) -> Path:
         return self._directory / f"{client}.{version}"
+
+
+def load_states(directory: Path, *, config_digest: str) -> Iterator[tuple[int, Leaves]]:
+    """Reads the states that a finished run has kept: client and leaves, by client.
+
+    Raises:
+        CheckpointError: a file is damaged, or of another run.
+    """
+    for path in sorted(directory.glob("[0-9]*.*"), key=lambda path: int(path.stem)):
+        yield int(path.stem), list(load_checkpoint(path, config_digest=config_digest))
 
 
 def require_room(directory: Path, untouched: Leaves, *, clients: int) -> None:

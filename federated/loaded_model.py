@@ -1,5 +1,6 @@
 """A trained model, read back from its SavedModel."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +27,15 @@ class LoadedModel(NamedTuple):
     def field(self) -> TextField:
         """The text that the model reads."""
         return self.card.fields[0]
+
+    def get_weights(self) -> list[NDArray[np.float32]]:
+        """Copies of the weights, in the order of `federated.models.block`'s leaves."""
+        return [weight.numpy() for weight in self.signature.owner.weights]
+
+    def set_weights(self, values: Sequence[NDArray[np.float32]]) -> None:
+        """Overwrites the weights in memory."""
+        for weight, value in zip(self.signature.owner.weights, values, strict=True):
+            weight.assign(value)
 
     def predict(self, token_ids: NDArray[np.int32]) -> NDArray[np.float32]:
         """Token ids `[N, T]` -> probabilities `[N, C]`."""

@@ -1,6 +1,7 @@
 """Types of command-line values that more than one command takes."""
 
 import argparse
+import math
 
 from federated.data.partition import MAX_CLIENTS
 
@@ -26,6 +27,14 @@ def seed(value: str) -> int:
     number = int(value)
     if number < 0:
         raise argparse.ArgumentTypeError(f"{value} is not at least 0")
+    return number
+
+
+def positive(value: str) -> float:
+    """A number above 0."""
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{value} is not above 0")
     return number
 
 

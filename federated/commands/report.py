@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 from msgspec import UNSET
 
+from federated.comparison import describe, load_comparisons
 from federated.evaluation.targets import first_reached
 from federated.outputs import write_output
 from federated.reporting.history import load_history
@@ -46,15 +47,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     Raises:
         CheckpointError: the run's own file is damaged.
-        DataError: the records cannot be read.
+        DataError: the records, or the figures of personal models, cannot be read.
         OutputError: a file cannot be written.
     """
     records = load_history(arguments.logs, run=arguments.name)
-    facts = _describe(RunDirectory(arguments.logs), records[-1].run)
+    directory = RunDirectory(arguments.logs)
+    facts = _describe(directory, records[-1].run)
+    # The directory may hold records of earlier runs, but only the last one's models.
+    personal = describe(load_comparisons(directory.personal)) if facts else {}
     targets = {f"{name} {value:g}": _reach(records, name, value) for name, value in arguments.target}
     for path, content in (
         (arguments.csv, lambda: to_csv(records)),
-        (arguments.html, lambda: render(records, facts, targets).encode()),
+        (arguments.html, lambda: render(records, facts, targets, personal).encode()),
     ):
         if path:
             write_output(path, content())

@@ -48,19 +48,26 @@ _CHARTS = {
 _RECALL = "recall."
 
 
-def render(records: Sequence[RoundRecord], facts: Mapping[str, str], targets: Mapping[str, str]) -> str:
+def render(
+    records: Sequence[RoundRecord],
+    facts: Mapping[str, str],
+    targets: Mapping[str, str],
+    personal: Mapping[str, str],
+) -> str:
     """Writes the page.
 
     Args:
         records: of one run, in order; at least one.
         facts: what else is known of the run, for a table.
         targets: name of a target -> what it took to reach it.
+        personal: what clients gain from models of their own, see `federated.comparison.describe`.
     """
     last = records[-1]
     judged = next((record.heldout for record in reversed(records) if record.heldout is not UNSET), {})
     ended = datetime.fromtimestamp(last.timestamp_ms / 1000, UTC)
     recall = {name.removeprefix(_RECALL): f"{value:.3f}" for name, value in judged.items() if name.startswith(_RECALL)}
-    tables = {"Recall on held-out examples": recall, "Targets": targets, "Run": facts}
+    tables = {"Recall on held-out examples": recall, "Models of single clients": personal}
+    tables |= {"Targets": targets, "Run": facts}
     return "\n".join(
         [
             "<!doctype html>",

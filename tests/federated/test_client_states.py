@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from federated.client_states import ClientStates, require_room
+from federated.client_states import ClientStates, load_states, require_room
 from federated.errors import CheckpointError, OutputError
 
 pytestmark = pytest.mark.fast
@@ -57,6 +57,17 @@ def test_what_no_checkpoint_names_any_more_is_removed(states, tmp_path):
         states.discard()
     assert sorted(path.name for path in (tmp_path / "clients").iterdir()) == ["11.1", "12.2", "13.3", "3.3"]
     assert values(states, [3, 11, 12, 13]) == [3, 1, 2, 3]
+
+
+def test_what_a_finished_run_keeps_is_read_client_by_client(states, tmp_path):
+    states.update([(13, leaves(5)), (2, leaves(6))])
+    states.flush(1)
+    states.update([(2, leaves(7))])
+    states.flush(2)
+    states.discard()
+    kept = load_states(tmp_path / "clients", config_digest="x")
+    assert [(client, state[0][0]) for client, state in kept] == [(2, 7), (13, 5)]
+    assert list(load_states(tmp_path / "nowhere", config_digest="x")) == []
 
 
 def test_nothing_is_written_where_nothing_changed(states, tmp_path):

@@ -74,5 +74,6 @@ def test_a_model_that_is_there_already(begun, tmp_path, refuse):
 
 def test_a_run_is_judged_when_it_is_finished(begun, refuse):
     assert "is not finished. Resume it first" in refuse("evaluate")
+    assert "is not finished. Resume it first" in refuse("personalize")
     begun.finish()
     assert "kept no test set" in refuse("evaluate", "--final")
