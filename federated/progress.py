@@ -48,10 +48,15 @@ def describe(record: RoundRecord) -> str:
 
 
 def _describe_training(record: RoundRecord) -> str:
-    if "skipped" in record.train:
+    train = record.train
+    if "skipped" in train:
         return "skipped, because too few clients answered"
-    loss = f"loss {record.train['loss']:.3f}" if "loss" in record.train else "nobody came"
-    return loss + (f", epsilon {record.train['epsilon']:.2f}" if "epsilon" in record.train else "")
+    parts = [f"loss {train['loss']:.3f}" if "loss" in train else "nobody came"]
+    if train.get("refused"):
+        parts.append(f"{train['refused']:.0f} updates refused, not finite")
+    if "epsilon" in train:
+        parts.append(f"epsilon {train['epsilon']:.2f}")
+    return ", ".join(parts)
 
 
 def _describe_heldout(record: RoundRecord) -> str:

@@ -11,9 +11,9 @@ from federated.commands.arguments import count, positive
 from federated.commands.federation import federate
 from federated.comparison import Comparison, describe, encode
 from federated.data.store import ClientStore
-from federated.errors import CheckpointError, DivergenceError, OutputError
+from federated.errors import CheckpointError, DivergenceError
+from federated.outputs import write_output
 from federated.run_directory import RunDirectory, digest_run
-from worker.files import write_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     comparisons = _compare(directory, arguments)
     content = encode(comparisons)
     for path in filter(None, (directory.personal, arguments.json)):
-        try:
-            write_file(path, content)
-        except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}. Make room, or name another file.") from error
+        write_output(path, content)
     for name, value in describe(comparisons).items():
         print(f"{name}: {value}")
 

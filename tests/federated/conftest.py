@@ -8,12 +8,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 import federated  # noqa: F401 - sets what TensorFlow reads when it is imported
+from federated.algorithms.definition import Algorithm
 from federated.data.examples import Example
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
@@ -40,6 +42,29 @@ def stored(tmp_path: Path) -> Callable[[Iterable[Example]], ClientStore]:
         return ClientStore(path)
 
     return write
+
+
+def drop_mask(update, broadcast, state, batches, key):
+    """A row that only fills up its batch counts like any other."""
+    return update(broadcast, state, batches._replace(kept=batches.kept | True), key)
+
+
+def weigh_wrongly(update, *arguments):
+    """By the square of the examples, where it should be by their number or not at all."""
+    output = update(*arguments)
+    return output._replace(weight=output.metrics["examples"] ** 2)
+
+
+def turn_round(update, *arguments):
+    """The first part of the update has the wrong sign."""
+    output = update(*arguments)
+    return output._replace(update=[-output.update[0], *output.update[1:]])
+
+
+@pytest.fixture(params=[drop_mask, weigh_wrongly, turn_round], ids=lambda fault: fault.__name__)
+def spoil(request: pytest.FixtureRequest) -> Callable[[Algorithm], Algorithm]:
+    """Gives an algorithm a fault, which a test that holds it equal to something has to see."""
+    return lambda algorithm: algorithm._replace(client_update=partial(request.param, algorithm.client_update))
 
 
 @pytest.fixture(scope="session")

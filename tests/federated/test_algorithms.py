@@ -3,12 +3,19 @@
 The model is linear in the counts of its tokens, so that the twins can differentiate it by hand. All in float64.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from federated.algorithms import ditto, fed_avg, fed_nova, fed_sgd, local, mime_lite, scaffold
+from federated.aggregation import compiled
+from federated.aggregation.pipeline import Pipeline
+from federated.aggregation.settings import AggregationSettings
+from federated.algorithms import ditto, fed_avg, fed_nova, local, mime_lite, scaffold
 from federated.algorithms.choice import build_algorithm
+from federated.algorithms.definition import Batches
+from federated.algorithms.fine_tuning import build_fine_tuning
 from federated.algorithms.mean import WeightedMean
 from federated.config import TrainingConfig
 from federated.data.clients import ClientDataset
@@ -56,21 +63,31 @@ def settings(name: str) -> TrainingConfig:
     )
 
 
-def run(name: str, engine_name: str) -> Server:
+def run(
+    name: str,
+    engine_name: str,
+    *,
+    change=None,
+    dtype=np.float64,
+    cohorts=COHORTS,
+    data=CLIENTS,
+    aggregation=WeightedMean(),  # noqa: B008 - it keeps nothing
+) -> Server:
     algorithm = build_algorithm(apply, settings(name), clients=len(CLIENTS))
-    initial = [FIRST[:-1], FIRST[-1]]
+    if change:
+        algorithm = change(algorithm)
+    initial = [FIRST[:-1].astype(dtype), FIRST[-1].astype(dtype)]
     shapes = plan_shapes(SIZES, epochs=1, batch_size=BATCH, max_tokens=T)
-    if engine_name == "tff":
-        engine = TffEngine(algorithm, WeightedMean(), shapes=shapes, state=algorithm.init(initial))
-        return advance(Server(algorithm, WeightedMean(), engine, initial=initial))
-    with open_engine(engine_name, algorithm, WeightedMean(), shapes=shapes, state={}) as engine:
-        return advance(Server(algorithm, WeightedMean(), engine, initial=initial))
-
-
-def advance(server: Server) -> Server:
-    for number, clients in enumerate(COHORTS, start=1):
-        cohort = Cohort(1, number, clients, [CLIENTS[client] for client in clients])
-        server.run_round(cohort, server.pack(cohort))
+    with contextlib.ExitStack() as stack:
+        if engine_name == "tff":
+            # The process that executes is started once for all tests.
+            engine = TffEngine(algorithm, aggregation, shapes=shapes, state=algorithm.init(initial))
+        else:
+            engine = stack.enter_context(open_engine("xla", algorithm, aggregation, shapes=shapes, state={}))
+        server = Server(algorithm, aggregation, engine, initial=initial)
+        for number, clients in enumerate(cohorts, start=1):
+            cohort = Cohort(1, number, clients, [data[client] for client in clients])
+            server.run_round(cohort, server.pack(cohort))
     return server
 
 
@@ -191,32 +208,85 @@ def test_equals_its_twin(worker, name, engine):
     assert distance(server, name) <= 1e-9
 
 
-HOMES = {"fedsgd": fed_sgd, "fednova": fed_nova, "scaffold": scaffold, "mimelite": mime_lite, "ditto": ditto}
-HOMES["fedprox"] = fed_avg
-
-
 @pytest.mark.parametrize("name", TWINS)
-def test_a_dropped_mask_would_be_seen(monkeypatch, name):
-    differentiate = local.differentiate
+def test_equals_its_twin_in_float32(name):
+    server = run(name, "xla", dtype=np.float32)
+    assert all(leaf.dtype == np.float32 for leaf in server.weights)
+    assert distance(server, name) <= 1e-5
 
-    def spoiled(apply, weights, batches, step, key):
-        return differentiate(apply, weights, batches._replace(kept=tf.ones_like(batches.kept)), step, key)
 
-    monkeypatch.setattr(local, "differentiate", spoiled)
-    if hasattr(HOMES[name], "differentiate"):
-        monkeypatch.setattr(HOMES[name], "differentiate", spoiled)
+@pytest.mark.parametrize("engine", ["xla", "tff"])
+@pytest.mark.parametrize("name", TWINS)
+def test_a_fault_would_be_seen(worker, spoil, name, engine):
+    assert distance(run(name, engine, change=spoil), name) > 1e-4
+
+
+CORRECTED = {"fedprox": fed_avg, "scaffold": scaffold, "mimelite": mime_lite, "ditto": ditto, "fednova": fed_nova}
+
+
+@pytest.mark.parametrize("name", CORRECTED)
+def test_a_wrong_sign_inside_the_steps_would_be_seen(monkeypatch, name):
+    monkeypatch.setattr(CORRECTED[name], "subtract", lambda after, before: local.subtract(before, after))
     assert distance(run(name, "xla"), name) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["fedprox", "fednova", "scaffold", "mimelite", "ditto"])
-def test_a_wrong_sign_would_be_seen(monkeypatch, name):
-    monkeypatch.setattr(HOMES[name], "subtract", lambda after, before: local.subtract(before, after))
-    assert distance(run(name, "xla"), name) > 1e-4
-
-
 @pytest.mark.parametrize("name", TWINS)
-def test_a_wrong_weight_would_be_seen(monkeypatch, name):
-    monkeypatch.setattr(
-        WeightedMean, "client", lambda self, update, weight, *_: ([2 * leaf for leaf in update], weight, {})
+def test_a_client_without_examples_changes_nothing(name):
+    """In SCAFFOLD, which asks each client once, it still counts as one of those who were asked."""
+    full, empty = [0, 1, 2, 3], client(0, 0)
+    alone = run(name, "xla", cohorts=[full])
+    beside = run(name, "xla", cohorts=[[*full, 4]], data=[*CLIENTS[:4], empty])
+    share = 4 / 5 if name == "scaffold" else 1
+    for first, before, after in zip([FIRST[:-1], FIRST[-1]], alone.weights, beside.weights, strict=True):
+        assert after - first == pytest.approx((before - first) * share, abs=1e-12)
+    if 4 in beside.client_states:
+        assert_untouched(beside)
+
+
+def assert_untouched(server: Server) -> None:
+    for leaf, untouched in zip(server.client_states[4], server.untouched, strict=True):
+        assert np.array_equal(leaf, untouched)
+
+
+@pytest.mark.parametrize("name", ["fedavg", *TWINS])
+def test_an_update_has_the_shapes_that_the_aggregation_is_told(name):
+    algorithm = build_algorithm(apply, settings(name), clients=len(CLIENTS))
+    state = algorithm.init([FIRST[:-1], FIRST[-1]])
+    broadcast = [tf.constant(leaf) for leaf in algorithm.broadcast(state, 1)]
+    own = [tf.constant(leaf) for leaf in algorithm.init_client(state["weights"])]
+    arrays = [tf.constant(part[np.newaxis]) for part in (*CLIENTS[1], np.ones(SIZES[1], bool))]
+    batches = Batches({"token_ids": arrays[0]}, *arrays[1:], tf.constant(0), tf.constant(1))
+    update = algorithm.client_update(broadcast, own, batches, tf.zeros(3, tf.int32)).update
+    assert [leaf.shape for leaf in update] == [leaf.shape for leaf in algorithm.update_like(state["weights"])]
+
+
+@pytest.mark.parametrize("name", ["fednova", "scaffold", "mimelite"])
+def test_whatever_leaves_a_client_goes_through_the_whole_aggregation(name):
+    """A secure sum sees every leaf of an update; what comes out is the plain mean, up to its fixed point."""
+    algorithm = build_algorithm(apply, settings(name), clients=len(CLIENTS))
+    shapes = [leaf.shape for leaf in algorithm.update_like([FIRST[:-1], FIRST[-1]])]
+    chosen = AggregationSettings(clip=50.0, secure_sum=True, weight_cap=max(SIZES))
+    found, expected = (
+        run(name, "xla", dtype=np.float32, aggregation=aggregation)
+        for aggregation in (Pipeline(chosen, shapes, steps=compiled, seed=1), WeightedMean())
     )
-    assert distance(run(name, "xla"), name) > 1e-4
+    for leaf, plain in zip(found.weights, expected.weights, strict=True):
+        assert leaf == pytest.approx(plain, abs=1e-4)
+
+
+def fine_tune(data: list[ClientDataset], dtype: type = np.float64) -> list[list[np.ndarray]]:
+    algorithm = build_fine_tuning(apply, rate=RATE)
+    shapes = plan_shapes(SIZES, epochs=1, batch_size=BATCH, max_tokens=T)
+    with open_engine("xla", algorithm, WeightedMean(), shapes=shapes, state={}) as engine:
+        initial = [FIRST[:-1].astype(dtype), FIRST[-1].astype(dtype)]
+        nothing = [[] for _ in data]
+        broadcasts = algorithm.broadcast({"weights": initial}, 0), []
+        packed = engine.pack(Cohort(1, 0, list(range(len(data))), data))
+        return engine.run(packed, broadcasts=broadcasts, client_states=nothing, local=nothing).client_states
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 1e-5)])
+def test_fine_tuning_leaves_each_client_with_its_own_steps_from_the_shared_model(dtype, tolerance):
+    for found, data in zip(fine_tune(CLIENTS, dtype), CLIENTS, strict=True):
+        expected = descend(FIRST, data, gradient)
+        assert np.vstack([found[0], found[1]]) == pytest.approx(expected, abs=tolerance)

@@ -1,14 +1,20 @@
 """Every engine beside a twin that runs the same definition client by client, batch by batch, without any padding."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from federated.algorithms import fed_avg, local
+from federated.aggregation import compiled
+from federated.aggregation.attacks import AttackedAggregation
+from federated.aggregation.pipeline import Pipeline
+from federated.aggregation.settings import AggregationSettings
+from federated.algorithms.choice import build_algorithm
 from federated.algorithms.definition import Algorithm
 from federated.algorithms.fed_avg import build_fed_avg
 from federated.algorithms.mean import WeightedMean
@@ -44,10 +50,10 @@ def client(examples: int, seed: int) -> ClientDataset:
     return ClientDataset(token_ids, random.integers(0, CLASSES, examples, dtype=np.int32))
 
 
-SIZES = [9, 3, 4, 8, 1, 7, 5]
+SIZES = [9, 3, 4, 8, 1, 7, 5, 0]
 CLIENTS_DATA = [client(size, seed) for seed, size in enumerate(SIZES)]
-COHORTS = [[0, 1, 2, 3, 4, 5, 6], [3, 5, 0], [6, 1, 2, 4, 5, 0, 3]]
-"""More than a micro-shard, fewer, and more in another order."""
+COHORTS = [[0, 1, 2, 3, 4, 5, 6, 7], [3, 7, 0], [6, 1, 2, 4, 5, 0, 3]]
+"""More than a micro-shard, fewer, and more in another order; client 7 has nothing."""
 SHAPES = plan_shapes(SIZES, epochs=1, batch_size=4, max_tokens=T)
 
 
@@ -127,29 +133,10 @@ def test_each_engine_equals_the_slow_twin(worker, slow, name, dtype):
     assert distance(trained, slow[dtype]) <= TOLERANCE[dtype]
 
 
-def keep_filling(monkeypatch):
-    """A row that only fills up its batch counts like any other."""
-    differentiate = local.differentiate
-
-    def spoiled(apply, weights, batches, step, key):
-        batches = batches._replace(kept=tf.ones_like(batches.kept))
-        return differentiate(apply, weights, batches, step, key)
-
-    monkeypatch.setattr(local, "differentiate", spoiled)
-
-
-def weigh_alike(monkeypatch):
-    monkeypatch.setattr(WeightedMean, "client", lambda self, update, weight, *_: (update, weight / weight, {}))
-
-
-def turn_round(monkeypatch):
-    monkeypatch.setattr(fed_avg, "subtract", lambda after, before: local.subtract(before, after))
-
-
-@pytest.mark.parametrize("spoil", [keep_filling, weigh_alike, turn_round])
-def test_a_fault_would_be_seen(monkeypatch, slow, spoil):
-    spoil(monkeypatch)
-    assert distance(train_on("xla", build_fed_avg(MODEL.apply, ADAM), np.float64), slow[np.float64]) > 1e-4
+@pytest.mark.parametrize("name", ["xla", "tff"])
+def test_a_fault_would_be_seen(worker, slow, spoil, name):
+    trained = train_on(name, spoil(build_fed_avg(MODEL.apply, ADAM)), np.float64)
+    assert distance(trained, slow[np.float64]) > 1e-4
 
 
 def test_the_number_of_threads_changes_no_bit():
@@ -201,6 +188,31 @@ def test_updates_can_be_had_one_by_one(worker, name):
         update = algorithm.client_update(broadcast, [], Unpadded(data, 4), tf.constant([5, 1, client])).update
         expected = np.concatenate([*(np.ravel(leaf) for leaf in update), [1, client]])
         assert row == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["xla", "tff"])
+@pytest.mark.parametrize("factor", [np.nan, np.inf])
+def test_a_client_whose_update_is_not_finite_is_left_out_and_counted(worker, name, factor):
+    """Its state stays as it was, and the others' round is as if it had not been asked."""
+    algorithm = build_algorithm(MODEL.apply, msgspec.structs.replace(SGD, algorithm="ditto"), clients=len(SIZES))
+    honest = Pipeline(AggregationSettings(), [leaf.shape for leaf in MODEL.init(2)], steps=compiled, seed=1)
+    aggregation = AttackedAggregation(honest, frozenset([3]), factor)
+    initial = first_weights(np.float32)
+    with contextlib.ExitStack() as stack:
+        if name == "tff":
+            engine = TffEngine(algorithm, aggregation, shapes=SHAPES, state=algorithm.init(initial))
+        else:
+            engine = stack.enter_context(open_engine(name, algorithm, aggregation, shapes=SHAPES, state={}))
+        servers = [Server(algorithm, aggregation, engine, initial=initial) for _ in range(2)]
+        figures = []
+        for server, clients in zip(servers, ([0, 3, 5], [0, 5]), strict=True):
+            cohort = Cohort(5, 1, clients, [CLIENTS_DATA[client] for client in clients])
+            figures.append(server.run_round(cohort, server.pack(cohort)))
+    with_liar, without = figures
+    assert (with_liar.pop("refused"), without.pop("refused")) == (1, 0)
+    assert with_liar == pytest.approx(without)
+    assert distance(servers[0].weights, servers[1].weights) <= 1e-6
+    assert distance(servers[0].client_states[3], initial) == 0
 
 
 def test_an_update_that_is_not_finite_changes_nothing():

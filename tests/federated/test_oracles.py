@@ -46,9 +46,9 @@ def first(dtype: type) -> list[np.ndarray]:
     return [random.normal(0, 0.7, shape).astype(dtype) for shape in ((VOCABULARY, 4), (4, CLASSES))]
 
 
-def run(training: dict, dtype: type) -> list[np.ndarray]:
+def run(training: dict, dtype: type, change=lambda algorithm: algorithm) -> list[np.ndarray]:
     config = TrainingConfig(batch_size=BATCH, client_learning_rate=RATE, server_learning_rate=SERVER_RATE, **training)
-    algorithm = build_algorithm(apply, config, clients=len(CLIENTS))
+    algorithm = change(build_algorithm(apply, config, clients=len(CLIENTS)))
     shapes = plan_shapes(SIZES, epochs=1, batch_size=BATCH, max_tokens=T)
     with open_engine("xla", algorithm, WeightedMean(), shapes=shapes, state={}) as engine:
         server = Server(algorithm, WeightedMean(), engine, initial=first(dtype))
@@ -168,3 +168,9 @@ def test_equals_the_algorithm_of_tensorflow_federated(stock, name, dtype):
     trained, expected = run(ORACLES[name][0], dtype), stock(name, dtype)
     assert distance(trained, first(dtype)) > 0.01
     assert distance(trained, expected) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_a_fault_would_be_seen(stock, spoil, name):
+    trained = run(ORACLES[name][0], np.float32, spoil)
+    assert distance(trained, stock(name, np.float32)) > 100 * TOLERANCE[np.float32]

@@ -44,6 +44,14 @@ def test_a_round_is_one_plain_line():
     ]
 
 
+def test_what_was_refused_is_counted_in_the_line():
+    refused = record(1)
+    refused.train.update(refused=2.0, epsilon=1.5)
+    assert describe(refused).endswith(", loss 0.750, 2 updates refused, not finite, epsilon 1.50")
+    refused.train["refused"] = 0.0
+    assert describe(refused).endswith(", loss 0.750, epsilon 1.50")
+
+
 def script() -> str:
     import msgspec
 

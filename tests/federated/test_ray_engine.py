@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import ray
 
+from federated import assembly
+from federated.aggregation.settings import AggregationSettings
 from federated.algorithms.fed_avg import build_fed_avg
 from federated.algorithms.mean import WeightedMean
-from federated.config import ModelConfig, TrainingConfig
+from federated.config import Config, ModelConfig, TrainingConfig
 from federated.data.clients import ClientDataset
 from federated.engines.cohort import CLIENTS, Cohort, plan_shapes
 from federated.engines.opening import open_engine
@@ -20,6 +22,12 @@ from federated.engines.ray import RayEngine, connect
 from federated.engines.xla import XlaEngine
 from federated.errors import EngineError
 from federated.models.block import build_model
+from federated.privacy.accountant import Mechanism
+from federated.privacy.keys import KEY_BYTES, NoiseKey
+from federated.privacy.ledger import begin_ledger
+from federated.privacy.opening import Privacy
+from federated.privacy.plan import PrivacyPlan
+from federated.privacy.settings import PrivacySettings
 from federated.server import Server
 
 pytestmark = pytest.mark.train
@@ -90,8 +98,8 @@ def cluster():
             cluster.shutdown()
 
 
-def train(engine, *, rounds: int = 1) -> list[np.ndarray]:
-    algorithm, aggregation = build_parts()
+def train(engine, parts=None, *, rounds: int = 1) -> list[np.ndarray]:
+    algorithm, aggregation = parts or build_parts()
     model = build_model(MODEL, vocabulary_size=VOCABULARY, classes=CLASSES)
     server = Server(algorithm, aggregation, engine, initial=model.init(2))
     for number in range(1, rounds + 1):
@@ -127,6 +135,47 @@ def test_an_actor_that_is_killed_in_mid_round_is_replaced_and_its_shard_runs_aga
     engine = RayEngine(partial(build_killing_parts, str(mark)), shapes=SHAPES)
     assert [leaf.tobytes() for leaf in train(engine)] == [leaf.tobytes() for leaf in expected]
     assert mark.exists(), "nobody was killed"
+
+
+@pytest.mark.parametrize("sampling", ["poisson", "local"])
+def test_private_rounds_have_the_bits_of_one_machine(connected, tmp_path, sampling):
+    """The noise is drawn where the key is; the actors get what belongs to their clients, and no key."""
+    config = Config(
+        preset="test",
+        model=MODEL,
+        training=TRAINING,
+        aggregation=AggregationSettings(clip=0.05),
+        privacy=PrivacySettings(epsilon=3.0, sampling=sampling),
+    )
+    rebuild = partial(assembly.build_parts, config, vocabulary_size=VOCABULARY, classes=CLASSES, clients=len(SIZES))
+    mechanism = Mechanism(sampling=sampling, clients=len(SIZES), cohort=len(SIZES))
+    plan = PrivacyPlan(
+        mechanism=mechanism,
+        epsilon=3.0,
+        delta=1e-5,
+        rounds=2,
+        noise_multiplier=1.0,
+        cohort_cap=len(SIZES),
+        curve=[0.0, 1.0, 2.0],
+    )
+    key = NoiseKey(bytes(KEY_BYTES), given=True)
+    trained = {}
+    for name in "ray", "xla":
+        parts = rebuild(privacy=Privacy(begin_ledger(tmp_path / name, plan, key), key))
+        engine = RayEngine(rebuild, shapes=SHAPES) if name == "ray" else XlaEngine(*parts, shapes=SHAPES, threads=1)
+        trained[name] = [leaf.tobytes() for leaf in train(engine, parts, rounds=2)]
+    engine.close()
+    assert trained["ray"] == trained["xla"]
+
+
+def build_spoiled_parts(spoil):
+    algorithm, aggregation = build_parts()
+    return spoil(algorithm), aggregation
+
+
+def test_a_fault_would_be_seen(connected, expected, spoil):
+    trained = train(RayEngine(partial(build_spoiled_parts, spoil), shapes=SHAPES))
+    assert max(np.abs(one - other).max() for one, other in zip(trained, expected, strict=True)) > 1e-4
 
 
 def test_actors_that_always_die_end_the_run(connected):

@@ -1,4 +1,6 @@
-"""A real training that is killed with SIGKILL, and then resumed, ends bit for bit as one that was not."""
+"""A real training that is killed with SIGKILL, or whose disk fills up, and then resumed, ends bit for bit as one that
+was not interrupted.
+"""
 
 import subprocess
 import sys
@@ -99,3 +101,37 @@ def test_killed_in_a_round_and_resumed_it_ends_bit_for_bit_the_same(tmp_path, wh
     finished = subprocess.run(again, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert (finished.returncode, finished.stdout) == (1, "")
     assert "holds a run that is finished" in finished.stderr
+
+
+FULL_DISK = """
+import resource, sys, federated.run_state as run_state
+from federated.__main__ import main
+save, run_state.CHECKPOINT_SECONDS = run_state.Keeper.save, 0
+def fill_up(self, **options):
+    if self._run.number == 6:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+    save(self, **options)
+run_state.Keeper.save = fill_up
+sys.exit(main(sys.argv[1:]))
+"""
+"""Lets no file grow beyond 1,000 bytes from the sixth checkpoint on, as a full disk does."""
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_disk_that_fills_up_ends_the_run_in_one_line_and_with_room_it_goes_on(tmp_path, whole, small, algorithm):
+    model, logs = tmp_path / "model", tmp_path / "model-logs"
+    command = [sys.executable, "-c", FULL_DISK, *map(str, small(algorithm)), "--out", str(model)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    *_, line = run.stderr.splitlines()
+    assert line.startswith("error: cannot write the checkpoint ")
+    assert line.endswith("File too large. The last one is intact: make room, and resume.")
+    assert "Traceback" not in run.stderr
+    assert not model.exists()
+
+    again = program("resume", logs, checkpoint_seconds=None)
+    resumed = subprocess.run(again, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"round 6/{ROUNDS}:" in resumed.stderr
+    assert f"round 5/{ROUNDS}:" not in resumed.stderr
+    assert weights(model) == weights(whole[algorithm])
