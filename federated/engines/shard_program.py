@@ -42,8 +42,10 @@ def build_shard_program(
         def run(slot: tf.Tensor) -> ClientResult:
             start, stop = shard.bounds[slot], shard.bounds[slot + 1]
             batches = Batches({"token_ids": shard.token_ids}, shard.label, shard.kept, start, stop)
+            # Not `leaf[slot]`: for an index that is known only when it runs, XLA pads all slots to twice their sizes.
             own = given._replace(
-                client_state=[leaf[slot] for leaf in given.client_state], local=[leaf[slot] for leaf in given.local]
+                client_state=[tf.gather(leaf, slot) for leaf in given.client_state],
+                local=[tf.gather(leaf, slot) for leaf in given.local],
             )
             return run_client(own, batches, shard.keys[slot])
 

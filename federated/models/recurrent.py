@@ -6,9 +6,12 @@ Keras calls ``reset_after``: update, reset, candidate; simple: one). At a positi
 was, so padding changes nothing.
 
 Each cell is an element-wise function of what the input and the state contribute to its gates. All products with the
-input are one matrix product before the loop. The gradient is written by hand around that: it keeps only the states,
-computes the gates again, all at once, and collects the gates' gradients, so that a step back has one small product in
-place of three; TensorFlow's own gradient of a loop keeps every value of every step. The loop ends at the longest row.
+input are one matrix product before the loop. The gradient is written by hand around that: it keeps the states and what
+they contributed to the gates, and collects the gates' gradients, so that a step back has one small product in place of
+three; TensorFlow's own gradient of a loop keeps every value of every step. The loop ends at the longest row.
+
+Positions are read with `tf.gather`: for an index that is known only when it runs, XLA would pad the array
+to four times its size.
 """
 
 from collections.abc import Callable
@@ -100,10 +103,10 @@ class _Loop(NamedTuple):
         def apply(
             from_input: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor
         ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, ...]]]:
-            *before, after = self._forward(from_input, recurrent, bias)
+            *before, after, from_state = self._forward(from_input, recurrent, bias)
 
             def differentiate(output_gradient: tf.Tensor) -> tuple[tf.Tensor, ...]:
-                by_input, by_state = self._backward(from_input, before, recurrent, bias, output_gradient)
+                by_input, by_state = self._backward(from_input, from_state, before, recurrent, output_gradient)
                 by_recurrent = tf.tensordot(before[0], by_state, [[0, 1], [0, 1]])
                 return by_input, by_recurrent, tf.reduce_sum(by_state, [0, 1])
 
@@ -112,36 +115,45 @@ class _Loop(NamedTuple):
         return apply(from_input, recurrent, bias)
 
     def _forward(self, from_input: tf.Tensor, recurrent: tf.Tensor, bias: tf.Tensor) -> list[tf.Tensor]:
-        """The states before each step, one array for each part of a state; behind them, the state after each step."""
+        """The states before each step, one array for each part of a state; behind them, the state after each step, and
+        what the state before it contributed to the gates.
+        """
         start = [tf.zeros([from_input.shape[1], recurrent.shape[0]], from_input.dtype)] * self.cell.states
-        arrays = [self._array(start[0]) for _ in range(self.cell.states + 1)]
+        arrays = [*(self._array(start[0]) for _ in range(self.cell.states + 1)), self._array(from_input[0])]
 
         def body(step: tf.Tensor, states: States, arrays: list[tf.TensorArray]) -> tuple[object, ...]:
             at = self._position(step)
-            after = self._step(from_input[at], states[0] @ recurrent + bias, states, at)
-            values = [*states, after[0]]
+            from_state = states[0] @ recurrent + bias
+            after = self._step(tf.gather(from_input, at), from_state, states, at)
+            values = [*states, after[0], from_state]
             return step + 1, after, [array.write(at, value) for array, value in zip(arrays, values, strict=True)]
 
         *_, arrays = tf.while_loop(lambda step, *_: step < self.length, body, (0, start, arrays))
         return [array.stack() for array in arrays]
 
     def _backward(
-        self, from_input: tf.Tensor, before: States, recurrent: tf.Tensor, bias: tf.Tensor, output_gradient: tf.Tensor
+        self,
+        from_input: tf.Tensor,
+        from_state: tf.Tensor,
+        before: States,
+        recurrent: tf.Tensor,
+        output_gradient: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Gradients by the gates from the input and by those from the state."""
-        from_state = tf.tensordot(before[0], recurrent, 1) + bias
         start = [tf.zeros_like(part[0]) for part in before]
         arrays = [self._array(from_input[0]) for _ in range(2)]
+        # Turned once: a product with a transposed matrix is slow for matrices as small as these.
+        turned = tf.transpose(recurrent)
 
         def body(step: tf.Tensor, gradients: States, arrays: list[tf.TensorArray]) -> tuple[object, ...]:
             at = self._position(step)
-            sources = [from_input[at], from_state[at], [part[at] for part in before]]
+            sources = tf.nest.map_structure(lambda array: tf.gather(array, at), [from_input, from_state, before])
             with tf.GradientTape() as tape:
                 tape.watch(sources)
                 after = self._step(*sources, at)
-            arriving = [gradients[0] + output_gradient[at], *gradients[1:]]
+            arriving = [gradients[0] + tf.gather(output_gradient, at), *gradients[1:]]
             by_input, by_state, by_states = tape.gradient(after, sources, arriving)
-            leaving = [by_states[0] + tf.matmul(by_state, recurrent, transpose_b=True), *by_states[1:]]
+            leaving = [by_states[0] + tf.matmul(by_state, turned), *by_states[1:]]
             return step - 1, leaving, [arrays[0].write(at, by_input), arrays[1].write(at, by_state)]
 
         *_, arrays = tf.while_loop(lambda step, *_: step >= 0, body, (self.length - 1, start, arrays))
@@ -149,7 +161,7 @@ class _Loop(NamedTuple):
 
     def _step(self, from_input: tf.Tensor, from_state: tf.Tensor, states: States, at: tf.Tensor) -> States:
         after = self.cell.step(from_input, from_state, states)
-        return [tf.where(self.masks[at], new, old) for new, old in zip(after, states, strict=True)]
+        return [tf.where(tf.gather(self.masks, at), new, old) for new, old in zip(after, states, strict=True)]
 
     def _position(self, step: tf.Tensor) -> tf.Tensor:
         return self.length - 1 - step if self.backwards else step
