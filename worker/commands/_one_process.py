@@ -9,7 +9,6 @@ from worker.commands._leaving import INTERRUPTED
 from worker.errors import LimelightError
 from worker.fleet.supervisor import HOPELESS
 from worker.logs import configure
-from worker.parentage import die_with_parent
 from worker.ports import Offsets
 from worker.settings import Settings
 from worker.share import ALONE, Share
@@ -21,7 +20,6 @@ def run_as_member(arguments: argparse.Namespace) -> int:
     Raises:
         LimelightError: it does.
     """
-    die_with_parent(arguments.parent)
     try:
         return run_process(arguments, share=arguments.process)
     except LimelightError as error:

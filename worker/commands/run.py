@@ -8,6 +8,7 @@ from pathlib import Path
 from worker.beginning import Begin
 from worker.commands import _types as types
 from worker.errors import SettingsError
+from worker.parentage import die_with_parent
 from worker.share import Share
 
 
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         run_processes(arguments.processes, bundle=arguments.bundle, ready_file=arguments.ready_file)
         return 0
+    if arguments.process is not None:
+        die_with_parent(arguments.parent)  # before anything that takes a second
     from worker.commands._one_process import run_as_member, run_process  # noqa: PLC0415
 
     return run_process(arguments) if arguments.process is None else run_as_member(arguments)

@@ -55,16 +55,23 @@ class Member:
         """Notices that the process has ended; `status` says how, and the next one is due after a pause."""
         if self._process is None or (status := self._process.poll()) is None:
             return
-        pause_seconds = self._backoff.pause_seconds(lived_seconds=self.age_seconds)
-        self._due_seconds = time.monotonic() + pause_seconds
+        self._pause(lived_seconds=self.age_seconds)
         self._process = None
         self.status = status
 
     def start_when_due(self) -> None:
-        """Starts a process that is not there, once the pause is over."""
-        if self._process is None and time.monotonic() >= self._due_seconds:
-            log.warning("a process died and is started again", number=self.number, ended=describe_exit(self.status))
+        """Starts a process that is not there, once the pause is over. If the system cannot, it is tried again."""
+        if self._process is not None or time.monotonic() < self._due_seconds:
+            return
+        log.warning("a process died and is started again", number=self.number, ended=describe_exit(self.status))
+        try:
             self.start()
+        except OSError as error:
+            self._pause(lived_seconds=0)
+            log.error("a process cannot be started now", number=self.number, reason=str(error))
+
+    def _pause(self, *, lived_seconds: float) -> None:
+        self._due_seconds = time.monotonic() + self._backoff.pause_seconds(lived_seconds=lived_seconds)
 
     def send(self, number: int) -> None:
         """Sends the process a signal, if it is there."""

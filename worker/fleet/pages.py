@@ -76,12 +76,15 @@ class MergedPages:
         running = sum(member.is_running for member in self._members)
         restarts = sum(member.lives - 1 for member in self._members)
         with self._lock:  # of two answers of one process, the later must not be merged first
-            # A process may be replaced between the two: what it had counted is then kept a little early, once.
-            lives = {member.number: member.lives for member in self._members}
-            asked = {member.number: self._ask(member.host, "/metrics") for member in self._members}
-            pages = {number: (lives[number], page.body) for number, page in asked.items() if page is not None}
-            merged = self._exposition.merge(pages)
+            asked = {member.number: self._measure(member) for member in self._members}
+            merged = self._exposition.merge({number: found for number, found in asked.items() if found is not None})
         return merged + _OWN.format(running=running, restarts=restarts).encode()
+
+    def _measure(self, member: Member) -> tuple[int, bytes] | None:
+        """Which life of a process, and what it counts; None where that cannot be told for sure."""
+        life = member.lives
+        page = self._ask(member.host, "/metrics")
+        return (life, page.body) if page is not None and life == member.lives else None
 
 
 def _decode(page: Page | None) -> dict[str, Any] | None:

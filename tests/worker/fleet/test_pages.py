@@ -12,7 +12,7 @@ import pytest
 from worker.admin import Administration
 from worker.clock import SystemClock
 from worker.fleet import pages as merged_pages
-from worker.fleet.asking import ask
+from worker.fleet.asking import Page, ask
 from worker.fleet.member import Member
 from worker.fleet.pages import MergedPages
 from worker.fleet.reading import Reading
@@ -133,6 +133,23 @@ def test_metrics_count_all_processes_and_their_deaths(processes: list[Process], 
     assert lines() == ["limelight_x_total 4.0", "limelight_processes 1", "limelight_process_restarts_total 0"]
     first.start()
     assert lines() == ["limelight_x_total 6.0", "limelight_processes 2", "limelight_process_restarts_total 1"]
+
+
+def test_what_is_counted_by_a_process_that_is_replaced_meanwhile_is_left_for_the_next_time(
+    processes: list[Process],
+) -> None:
+    first = processes[0].member
+
+    def ask_and_replace(host: str, path: str) -> Page | None:
+        if host != first.host:
+            return None
+        first.lives += 1
+        return Page(200, processes[0].page)
+
+    response = MergedPages([process.member for process in processes], ask=ask_and_replace).page("/metrics")
+
+    assert response is not None
+    assert "limelight_x_total" not in response.body.decode()
 
 
 def test_there_are_no_other_pages(processes: list[Process]) -> None:

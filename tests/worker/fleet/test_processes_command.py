@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from worker.__main__ import main
+
 pytestmark = pytest.mark.fast
 
 PATIENCE_SECONDS = 60
@@ -52,15 +54,18 @@ def test_a_bundle_that_cannot_be_used_ends_the_worker_with_its_line(tmp_path: Pa
     assert "of 2 ended by an error that no restart cures" in last
 
 
-def test_a_backfill_is_no_work_for_several_processes() -> None:
-    ended = run("--processes", "2", "--from", "1h", "--output-topic", "again")
+def test_a_backfill_is_no_work_for_several_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--processes", "2", "--from", "1h", "--output-topic", "again"]) == 1
 
-    assert (ended.returncode, ended.stderr.count("--processes and --from exclude each other")) == (1, 1)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --processes and --from exclude each other.")
 
 
 @pytest.mark.parametrize("arguments", [("--processes", "0"), ("--processes", "two"), ("--process", "1")])
 def test_wrong_usage(arguments: tuple[str, ...]) -> None:
-    assert run(*arguments).returncode == 2
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *arguments])
+    assert caught.value.code == 2
 
 
 def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fleet.programs import program
 
 from worker.errors import ProcessesError
 from worker.fleet.member import Member
@@ -78,6 +80,21 @@ def test_a_process_that_dies_is_started_again_and_the_others_stay(
 
     assert dying.lives == 3
     assert (staying.lives, staying.status) == (1, 0)
+
+
+def test_a_system_that_cannot_start_a_process_is_asked_again(note: Path) -> None:
+    start = program(NOTES + f"{LIVES} == 2 or sys.exit(1); {WAITS}", str(note))
+    refusals = [None, OSError("no memory"), OSError("no memory"), None]
+
+    def start_or_refuse() -> "subprocess.Popen[bytes]":
+        if refusal := refusals.pop(0):
+            raise refusal
+        return start()
+
+    member = Member(0, start_or_refuse, host="@nobody-listens-here")
+    Run([member], stop=lambda: len(lives(note)) == 2)()
+
+    assert (member.lives, refusals) == (2, [])
 
 
 def test_also_one_that_ends_by_itself_is_started_again(build_member: Callable[..., Member], note: Path) -> None:
