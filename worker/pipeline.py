@@ -20,8 +20,7 @@ waiting until it answers again. Knows only ports.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -30,17 +29,19 @@ from worker.answering import Answer, Timer
 from worker.attempts import Attempts
 from worker.breaker import CircuitBreaker
 from worker.errors import LimelightError, RecordError, ScoringError
+from worker.intake import Intake
 from worker.ownership import Epochs, Ownership
 from worker.ports import Offsets, Record, Source
-from worker.slices import Slice, SliceQueue, cut, join, size_of
+from worker.recovery import Recovery
+from worker.slices import Slice, SliceQueue, join
 from worker.stage_threads import StageThreads
 from worker.under_way import UnderWay
 
 log = structlog.get_logger("worker")
 
-SLICES_AHEAD = 8
+SLICES_AHEAD = 12
 """Full slices between poll and commit. Two keep scoring and delivering busy; those that pile up during a transaction
-are committed by the next one."""
+are committed by the next one. With fewer, a busy worker waits for more transactions than it has to."""
 IDLE_SECONDS = 0.2
 """How long a thread sleeps before it looks whether it should end."""
 
@@ -110,7 +111,6 @@ class Pipeline:
             timer: measures the stages.
             aborted: told why a turn failed that will be made again.
         """
-        self._source = source
         self._answer = answer
         self._delivery = delivery
         self._ownership = ownership
@@ -119,18 +119,23 @@ class Pipeline:
         self._slice_records = slice_records
         self._slice_bytes = slice_bytes
         self._slice_seconds = slice_seconds
-        self._until = until
         self._timer = timer
-        self._aborted = aborted
+        self._recovery = Recovery(ownership, aborted=aborted)
+        self._intake = Intake(
+            source,
+            ownership,
+            self._recovery,
+            attempts=attempts,
+            slice_records=slice_records,
+            slice_bytes=slice_bytes,
+            until=until,
+            timer=timer,
+        )
         self._to_score, self._to_deliver = SliceQueue(), SliceQueue()
         self._under_way = UnderWay(most_records=SLICES_AHEAD * slice_records, most_bytes=SLICES_AHEAD * slice_bytes)
         self._threads = StageThreads(failed=self._under_way.wake)
         self.is_paused = False
         """True while an administrator wants nothing to be read. What was read goes on."""
-        self._is_unsettled = False
-        """True from a delivery that failed until what it left open is ended."""
-        self.failures = 0
-        """Turns that failed since the last commit."""
 
     def start(self) -> None:
         """Starts the threads of scoring and delivering."""
@@ -146,45 +151,15 @@ class Pipeline:
             LimelightError: a stage failed, no record is to blame, and trying again cannot help.
         """
         self._threads.check()
-        if not self._is_rewound():
+        if not (self._breaker.is_open or self._intake.is_rewound()):
             return 0
-        try:
-            if self._has_room(timeout_seconds):
-                self._source.resume()
-            else:
-                # Polling goes on for the sake of the group; it fetches nothing.
-                self._source.pause()
-                timeout_seconds = 0
-            with self._timer("poll"):
-                records = self._source.poll(max_records=self._slice_records, timeout_seconds=timeout_seconds)
-            if self._ownership.suspended:
-                # They are read again, behind others that went before them: a note here would leave those out.
-                return 0
-            if self._until is not None:
-                records = [record for record in records if record.offset < self._until.get(record.home, 0)]
-            self._attempts.note(records)
-        except LimelightError as error:
-            self._retry_or_raise(error)
-            return 0
-        return sum(map(self._queue, self._cut(records)))
-
-    def _is_rewound(self) -> bool:
-        """Goes back to the committed offsets after a failure; False if that has to be tried again."""
-        if not self._ownership.suspended or self._breaker.is_open:
-            return True
-        if self._is_unsettled:
-            # An open transaction may move the offsets; whoever delivers is about to end it.
-            self._stay_a_member()
-            return False
-        try:
-            self._source.rewind()
-        except LimelightError as error:
-            self._retry_or_raise(error)
-            # However often it takes: who does not poll is cast out of the group.
-            self._stay_a_member()
-            return False
-        self._ownership.resume()
-        return True
+        has_room = self._has_room(timeout_seconds)
+        # Without room, polling goes on for the sake of the group.
+        parts = self._intake.read(timeout_seconds=timeout_seconds, fetches=has_room)
+        for part in parts:
+            self._under_way.add(part)
+            self._to_score.put(part)
+        return sum(len(part.records) for part in parts)
 
     def score(self, *, timeout_seconds: float = IDLE_SECONDS) -> bool:
         """Answers the oldest records that wait. Returns whether there were any.
@@ -209,7 +184,7 @@ class Pipeline:
                 scored.append(taken.with_answers(self._answers(taken)))
         except ScoringError as error:
             self._breaker.trip(error)
-            self._retry_or_raise(error)
+            self._recovery.retry_or_raise(error)
         self._under_way.finish(parts, but=scored)
         for part in scored:
             self._to_deliver.put(part)
@@ -230,11 +205,11 @@ class Pipeline:
         Raises:
             LimelightError: trying again cannot help.
         """
-        if self._is_unsettled:
+        if self._recovery.is_unsettled:
             self._settle()
             return True
         # After a failure one by one: brokers that are slow may not take so much before the deadline.
-        slices = 1 if self.failures else SLICES_AHEAD
+        slices = 1 if self._recovery.failures else SLICES_AHEAD
         parts = self._to_deliver.take(
             timeout_seconds=timeout_seconds,
             max_records=slices * self._slice_records,
@@ -250,10 +225,10 @@ class Pipeline:
                     self._delivery.deliver(
                         taken.records, taken.answers, taken.epochs, is_ending=self._threads.ended.is_set
                     )
-                self.failures = 0
+                self._recovery.failures = 0
         except LimelightError as error:
-            self._is_unsettled = True
-            self._retry_or_raise(error)
+            self._recovery.is_unsettled = True
+            self._recovery.retry_or_raise(error)
         finally:
             self._under_way.finish(parts)
         return True
@@ -263,10 +238,10 @@ class Pipeline:
         try:
             self._delivery.settle()
         except LimelightError as error:
-            self._retry_or_raise(error)
+            self._recovery.retry_or_raise(error)
             self._threads.ended.wait(IDLE_SECONDS)
         else:
-            self._is_unsettled = False
+            self._recovery.is_unsettled = False
             self._under_way.wake()
 
     def drain(self, *, timeout_seconds: float) -> bool:
@@ -283,27 +258,16 @@ class Pipeline:
         end_seconds = time.monotonic() + timeout_seconds
 
         def is_drained() -> bool:
-            return self.is_idle and not self._is_unsettled
+            return self.is_idle and not self._recovery.is_unsettled
 
         while not is_drained() and (left_seconds := end_seconds - time.monotonic()) > 0:
             self._threads.check()
-            self._stay_a_member()
+            self._intake.stay_a_member()
             self._under_way.wait_until(
                 lambda: is_drained() or self._threads.has_failed, min(left_seconds, IDLE_SECONDS)
             )
         self._threads.check()
         return is_drained()
-
-    def _stay_a_member(self) -> None:
-        try:
-            self._source.pause()
-            # Nothing comes but what a rebalance brings, and that is left to its next owner, or read again.
-            self._source.poll(max_records=1, timeout_seconds=0)
-        except LimelightError as error:
-            # What is under way may be delivered all the same.
-            if not error.retriable:
-                raise
-            log.warning("polling failed", reason=str(error))
 
     def close(self) -> None:
         """Ends the threads after the turn that they are in."""
@@ -320,27 +284,14 @@ class Pipeline:
         return self._under_way.finished
 
     @property
+    def failures(self) -> int:
+        """Turns that failed since the last commit."""
+        return self._recovery.failures
+
+    @property
     def is_finished(self) -> bool:
-        """True if everything `until` was read from our partitions, and is committed or dropped.
-
-        Without a partition there is still something to do: those who have them may die.
-        """
-        if self._until is None or self._ownership.suspended or not self.is_idle:
-            return False
-        try:
-            positions = self._source.positions()
-        except LimelightError as error:
-            self._retry_or_raise(error)
-            return False
-        assigned = self._source.assignment()
-        return bool(assigned) and all(positions.get(each, -1) >= self._until.get(each, 0) for each in assigned)
-
-    def _retry_or_raise(self, error: LimelightError) -> None:
-        if not error.retriable:
-            raise error
-        self._ownership.suspend()
-        self.failures += 1
-        self._aborted(error)
+        """True if everything `until` was read from our partitions, and is committed or dropped."""
+        return self.is_idle and self._intake.is_complete()
 
     def _has_room(self, timeout_seconds: float) -> bool:
         def has_room() -> bool:
@@ -348,18 +299,3 @@ class Pipeline:
             return not is_held_up or self._threads.has_failed
 
         return self._under_way.wait_until(has_room, timeout_seconds)
-
-    def _cut(self, records: Sequence[Record]) -> Iterator[Slice]:
-        """Stamps what a poll brought. Suspects go into slices of their own."""
-        epochs, now_seconds = self._ownership.epochs({record.home for record in records}), time.monotonic()
-        owned = [record for record in records if record.home in epochs]
-        for suspect, run in groupby(owned, key=self._attempts.is_suspect):
-            for part in cut(list(run), max_bytes=self._slice_bytes):
-                homes = {record.home for record in part}
-                stamps = {home: epochs[home] for home in homes}
-                yield Slice(part, stamps, size_of(part), now_seconds, suspect)
-
-    def _queue(self, part: Slice) -> int:
-        self._under_way.add(part)
-        self._to_score.put(part)
-        return len(part.records)

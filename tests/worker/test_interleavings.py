@@ -387,7 +387,7 @@ def test_a_breaker_that_closes_while_reading_waits_for_room_leaves_nothing_out(m
 def test_a_backfill_is_finished_where_its_partitions_are(partitions: list[Partition], finished: bool) -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
     member = Member(broker, partitions)
-    member.pipeline._until = dict.fromkeys(PARTITIONS, 0)
+    member.pipeline._intake._until = dict.fromkeys(PARTITIONS, 0)
 
     assert member.pipeline.is_finished == finished
 

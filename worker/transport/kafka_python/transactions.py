@@ -21,7 +21,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from worker.ports import Output
 from worker.transport.deadline import Deadline
-from worker.transport.kafka_python.appending import append
+from worker.transport.kafka_python.appending import append_all
 from worker.transport.kafka_python.refusals import find_refusal
 
 
@@ -50,7 +50,7 @@ def send_all(producer: KafkaProducer, outputs: Sequence[Output], deadline: Deadl
     for topic in {output.topic for output in outputs}:
         # A topic that the producer has not heard of would wait in the accumulator until it expires.
         producer._wait_on_metadata(topic, 1000 * deadline.remaining_seconds())
-    futures = [append(producer, output) for output in outputs]
+    futures = append_all(producer, outputs)
     # Not `KafkaProducer.flush`: it gives up on a batch that the client has to split for a topic of small records, and
     # waits the whole timeout for each batch.
     producer._accumulator.begin_flush()
