@@ -161,7 +161,7 @@ def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tup
 def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
     member = Member(broker, PARTITIONS)
-    for _ in range(40):
+    for _ in range(4 * (SLICES_AHEAD + 2)):
         broker.append("events", 0, b"")
 
     read = [member.act("read") for _ in range(SLICES_AHEAD + 2)]
