@@ -40,10 +40,6 @@ soak: $(VENV)/installed ## One worker at 80 % of its capacity for SOAK_SECONDS: 
 bench: $(VENV)/installed ## What each layer of the worker costs, on a broker of its own. BENCH=delivery measures one thing more closely
 	PYTHONPATH=.:tests/conformance:tests/bench $(BIN)/python tests/bench/$(BENCH).py $(ARGS)
 
-.PHONY: study
-study: $(VENV)/installed ## What federated training costs: OF=federated_against_central, attackers or privacy_cost. ARGS="--json FILE"
-	PYTHONPATH=. $(BIN)/python tests/bench/$(OF).py $(ARGS)
-
 .PHONY: lint
 lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the import contracts
 	$(BIN)/ruff check .

@@ -145,6 +145,8 @@ def compare(config: Config, store: ClientStore, *, rate: float, validation_only:
     }
     both = {"federated": trained.state.stop, "central": central}
     figures |= {f"{name}_validation": 100 * stop.metrics[FIGURE] for name, stop in both.items()}
+    # Held-out examples of the training clients: nothing was chosen by them, so they tell what a choice is worth.
+    figures |= {f"{name}_heldout": 100 * stop.metrics["accuracy"] for name, stop in both.items()}
     if not validation_only:
         test, owners = federation.test.open()
         for name, stop in both.items():
@@ -166,9 +168,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare federated with central training on real reviews.")
     parser.add_argument("--data", type=Path, default=DATA_DIR / "waimai_10k.csv", help="(default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=5, help="(default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=1, help="others follow it (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
     parser.add_argument("--central-rate", type=float, default=CENTRAL_RATE, help="Adam's (default: %(default)s)")
-    parser.add_argument("--validation-only", action="store_true", help="leave the test set sealed, to tune by")
+    parser.add_argument("--validation-only", action="store_true", help="leave the test set sealed, to tune")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", "pkg_resources is deprecated")
@@ -176,12 +179,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         write_store(Path(directory) / "store", read_examples(Source(arguments.data, "review", "label")))
         store = ClientStore(Path(directory) / "store")
-        for seed in range(1, arguments.seeds + 1):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             config = load_config("reviews", {**PROTOCOL, **parse_overrides(arguments.set), "seed": seed})
             only = arguments.validation_only
             rows.append(compare(config, store, rate=arguments.central_rate, validation_only=only))
             print(" ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
-    population = "validation" if arguments.validation_only else "test"
+    population = "heldout" if arguments.validation_only else "test"
     lead = [row[f"federated_{population}"] - row[f"central_{population}"] for row in rows]
     figures = {"seeds": rows, "population": population}
     if len(rows) > 1:
