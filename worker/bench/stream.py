@@ -22,7 +22,8 @@ from worker.settings import variable
 
 LIMIT_SECONDS = 600.0
 """A contestant that takes longer makes no progress, or should get fewer records."""
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.25
+"""Each look costs the brokers, and the cores that they share, some milliseconds."""
 NOTHING: Mapping[str, str] = {}
 
 

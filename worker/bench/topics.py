@@ -16,6 +16,8 @@ from worker.transport.kafka_python.reader import KafkaReader
 MAX_RECORD_BYTES = 4 * EVENT_BYTES
 FLUSH_RECORDS = 10_000
 FLUSH_SECONDS = 60.0
+REPLICAS = -1
+"""As many as the brokers give a topic by default."""
 APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 """The brokers' clock stamps the answers, whoever writes them."""
 
@@ -44,7 +46,7 @@ class BenchTopics:
         """Creates a topic; returns its whole name."""
         topic = f"{self._prefix}.{name}"
         configs = {"max.message.bytes": str(MAX_RECORD_BYTES), **(APPEND_TIME if append_time else {})}
-        self._admin.create(NewTopic(topic, self._partitions, 1, configs))
+        self._admin.create(NewTopic(topic, self._partitions, REPLICAS, configs))
         self._made.add(topic)
         return topic
 
