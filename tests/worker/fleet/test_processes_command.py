@@ -1,5 +1,6 @@
 """``run --processes`` as far as it goes without a broker."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from worker.__main__ import main
+from worker.fleet.supervisor import HOPELESS
 
 pytestmark = pytest.mark.fast
 
@@ -45,13 +47,13 @@ def test_a_setting_that_is_not_allowed_is_told_once() -> None:
     assert line.startswith("error: LIMELIGHT_SLICE_RECORDS='0' is not allowed")
 
 
-def test_a_bundle_that_cannot_be_used_ends_the_worker_with_its_line(tmp_path: Path) -> None:
-    ended = run("--processes", "2", bundle=str(tmp_path), log_format="json")
+def test_a_process_tells_its_parent_what_no_restart_cures(tmp_path: Path) -> None:
+    ended = run("--process", "1/2", "--parent", str(os.getpid()), bundle=str(tmp_path), log_format="json")
 
-    assert ended.returncode == 1
-    *_, told, last = ended.stderr.splitlines()
+    assert ended.returncode == HOPELESS
+    *logged, told = ended.stderr.splitlines()
     assert told.startswith(f"error: no bundle at {tmp_path}")
-    assert "of 2 ended by an error that no restart cures" in last
+    assert {json.loads(line)["process"] for line in logged} == {1}
 
 
 def test_a_backfill_is_no_work_for_several_processes(capsys: pytest.CaptureFixture[str]) -> None:

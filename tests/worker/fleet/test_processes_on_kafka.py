@@ -43,6 +43,7 @@ class Worker:
         self._topics = {role: f"{self.group}.{role.lower()}" for role in ROLES}
         create_topics(servers, dict.fromkeys(self._topics.values(), PARTITIONS))
         self._producer = opened.enter_context(closing(KafkaProducer(bootstrap_servers=servers)))
+        self._opened = opened
         settings = {
             "BOOTSTRAP_SERVERS": servers,
             "BUNDLE": bundle,
@@ -52,14 +53,9 @@ class Worker:
             "SLICE_RECORDS": SLICE_RECORDS,
             **self._topics,
         }
+        self._environment = {**os.environ, **{f"LIMELIGHT_{name}": str(value) for name, value in settings.items()}}
         ready = directory / "ready"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "run", "--processes", str(PROCESSES), "--ready-file", str(ready)],
-                env={**os.environ, **{f"LIMELIGHT_{name}": str(value) for name, value in settings.items()}},
-                stderr=log,
-            )
-        opened.callback(self._end)
+        self.process = self._start(self._log, "--processes", str(PROCESSES), "--ready-file", str(ready))
         self.wait_for(ready.exists)
         self.port: int = msgspec.json.decode(ready.read_bytes())["health_port"]
 
@@ -117,9 +113,18 @@ class Worker:
         self.process.send_signal(number)
         return self.process.wait(PATIENCE_SECONDS)
 
-    def _end(self) -> None:
-        self.process.kill()
-        self.process.wait()
+    def start_alone(self) -> "subprocess.Popen[bytes]":
+        """Another worker of one process, under the same name."""
+        return self._start(self._log.with_name("other"))
+
+    def _start(self, log: Path, *options: str) -> "subprocess.Popen[bytes]":
+        with log.open("wb") as said:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker", "run", *options], env=self._environment, stderr=said
+            )
+        self._opened.callback(process.wait)
+        self._opened.callback(process.kill)
+        return process
 
 
 @pytest.fixture
@@ -196,6 +201,18 @@ def test_an_administrator_pauses_every_process_also_one_that_is_started_later(wo
     worker.wait_for(lambda: worker.ask("/readyz")[0] == 200)
     assert worker.ask("/drain", order=True)[0] == 202
     assert worker.process.wait(PATIENCE_SECONDS) == 0
+
+
+def test_a_worker_of_another_owner_under_its_name_ends_all_with_one_line(worker: Worker) -> None:
+    """Fenced: to be started again would only fence the other one."""
+    other = worker.start_alone()
+
+    assert worker.process.wait(PATIENCE_SECONDS) == 1
+
+    assert other.poll() is None
+    *_, told, last = [line for line in worker.log.splitlines() if line.startswith("error: ")]
+    assert " took over " in told
+    assert last.startswith("error: process 0 of 2 ended by an error that no restart cures")
 
 
 def conditions(worker: Worker) -> dict[str, bool]:
