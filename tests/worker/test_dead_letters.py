@@ -74,6 +74,9 @@ def test_replays_are_counted_and_what_is_no_count_counts_nothing(counts: list[by
         ERRORS[1:],
         [(name, b"x" if name.endswith("offset") else value) for name, value in ERRORS],
         [(name, b"\xff" if name.endswith("stage") else value) for name, value in ERRORS],
+        [(name, b"no/topic" if name.endswith("topic") else value) for name, value in ERRORS],
+        [(name, b"-1" if name.endswith("partition") else value) for name, value in ERRORS],
+        [(name, b"9" * 30 if name.endswith("offset") else value) for name, value in ERRORS],
     ],
 )
 def test_what_no_worker_wrote_is_a_letter_without_a_refusal(errors: Headers) -> None:

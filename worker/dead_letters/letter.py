@@ -8,6 +8,7 @@ are those of `DeadLetter`, then those of `Pointer`. The record is where it was, 
 """
 
 import hashlib
+import re
 from typing import NamedTuple
 
 from worker.messages import ERROR_HEADER_PREFIX, DeadLetter, Headers
@@ -17,6 +18,8 @@ REPLAYS_HEADER = "limelight.replays"
 """How often a record was sent again. The worker passes it on like any header that it does not know."""
 MAX_DIGITS = 9
 """A longer count is none of ours."""
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+"""What Kafka takes for the name of a topic."""
 POINTER_HEADERS = ("limelight.value.bytes", "limelight.value.sha256")
 """The last two of a pointer, see `worker.outputs.point_to`."""
 
@@ -73,11 +76,7 @@ class Selection(NamedTuple):
 
 def read_letter(record: Record) -> Letter:
     """Reads the headers of a record of the dead-letter topic."""
-    try:
-        refusal = DeadLetter.from_headers(record.headers)
-    except (KeyError, ValueError):
-        # Another program's letter, or one that only looks like ours.
-        refusal = None
+    refusal = _read_refusal(record.headers)
     pointer = None if refusal is None else _read_pointer(record)
     return Letter(record, refusal, pointer, count_replays(record.headers))
 
@@ -86,6 +85,18 @@ def count_replays(headers: Headers) -> int:
     """How often a record with these headers was sent again."""
     counts = [value for name, value in headers if name == REPLAYS_HEADER and value is not None]
     return max((int(value) for value in counts if value.isdigit() and len(value) <= MAX_DIGITS), default=0)
+
+
+def _read_refusal(headers: Headers) -> DeadLetter | None:
+    try:
+        refusal = DeadLetter.from_headers(headers)
+    except (KeyError, ValueError):
+        # Another program's letter, or one that only looks like ours.
+        return None
+    source = refusal.source
+    # Nor does a worker name a place that no Kafka has: to look for a record there would end every replay.
+    is_place = _TOPIC.fullmatch(source.topic) and 0 <= source.partition < 1 << 31 and 0 <= source.offset < 1 << 63
+    return refusal if is_place else None
 
 
 def _read_pointer(record: Record) -> Pointer | None:
