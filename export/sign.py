@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from export.errors import SigningError
 from worker.bundle import canonical_manifest, load_bundle
+from worker.files import sync_directory
 from worker.signature import add_signature, key_id
 
 PRIVATE, PUBLIC = ".key", ".pub"
@@ -56,25 +57,33 @@ def make_keys(out: Path) -> str:
     Raises:
         SigningError: a file is there already, or cannot be written; then neither is written.
     """
+    if not out.name:
+        raise SigningError(f"--out {out} names no file. Give one without its ending, such as keys/release.")
     private = Ed25519PrivateKey.generate()
     contents = {
         PRIVATE: private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
         PUBLIC: private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     }
     written: list[Path] = []
-    for suffix, content in contents.items():
-        path = out.with_name(out.name + suffix)
-        try:
+    try:
+        for suffix, content in contents.items():
+            path = out.with_name(out.name + suffix)
             # Exclusive and private from the first moment: never over another key, never open to others in between.
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODES[suffix])
             written.append(path)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
-        except OSError as error:
-            for each in written:
-                each.unlink()
-            advice = "Give another --out; keys are never overwritten." if isinstance(error, FileExistsError) else ""
-            raise SigningError(f"{path} cannot be written: {error.strerror}. {advice}".rstrip()) from error
+                # What is signed with a key that a power cut has taken can never be signed so again.
+                file.flush()
+                os.fsync(file.fileno())
+        sync_directory(out.parent)
+    except BaseException as error:
+        for each in written:
+            each.unlink()
+        if not isinstance(error, OSError):
+            raise
+        advice = "Give another --out; keys are never overwritten." if isinstance(error, FileExistsError) else ""
+        raise SigningError(f"{path} cannot be written: {error.strerror}. {advice}".rstrip()) from error
     return key_id(private.public_key())
 
 

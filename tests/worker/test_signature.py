@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from export.sign import make_keys
 from worker.__main__ import main
 from worker.bundle import load_bundle, write_bundle
 from worker.errors import BundleDigestError, BundleSignatureError
@@ -67,6 +68,27 @@ def test_the_key_is_private_and_never_overwritten(keys: Path, tmp_path: Path) ->
     (tmp_path / "half.pub").write_text("somebody's")
     assert export("keygen", "--out", tmp_path / "half").returncode == 1
     assert [path.name for path in tmp_path.iterdir()] == ["half.pub"]
+
+
+@pytest.mark.parametrize("out", [".", "/", ""])
+def test_a_key_needs_a_name(out: str) -> None:
+    made = export("keygen", "--out", out)
+
+    assert made.returncode == 1
+    assert made.stderr.startswith("error: --out ")
+    assert "names no file" in made.stderr
+
+
+def test_a_key_that_was_interrupted_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: int) -> None:
+        if (tmp_path / "ours.pub").exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_keys(tmp_path / "ours")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_signing_changes_neither_version_nor_files(signed: Path, tiny_bundle_path: Path) -> None:
