@@ -106,7 +106,10 @@ class Cluster:
                 return
             if time.monotonic() > deadline:
                 logs = "".join(node.log_tail() for node in self.nodes)
-                raise BrokerError(f"Kafka is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {missing}.{logs}")
+                raise BrokerError(
+                    f"Kafka is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {missing}. Start it again when the machine is "
+                    f"less busy.{logs}"
+                )
             time.sleep(POLL_SECONDS)
 
     def check_alive(self) -> None:
