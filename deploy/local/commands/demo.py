@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FILE",
-        help="train on four fifths of this .csv, .jsonl or .parquet, stream the rest",
+        help="train on four fifths of this .csv, .jsonl, .parquet or .sqlite, stream the rest",
     )
     parser.add_argument("--text-field", metavar="F", help="its column with the text")
     parser.add_argument("--label-field", metavar="L", help="its column with the label")
