@@ -107,8 +107,8 @@ class Cluster:
             if time.monotonic() > deadline:
                 logs = "".join(node.log_tail() for node in self.nodes)
                 raise BrokerError(
-                    f"Kafka is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {missing}. Start it again when the machine is "
-                    f"less busy.{logs}"
+                    f"Kafka is not ready after {READY_TIMEOUT_SECONDS:.0f} s: {missing}. Start it again when the "
+                    f"machine is less busy.{logs}"
                 )
             time.sleep(POLL_SECONDS)
 
