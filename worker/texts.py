@@ -5,6 +5,7 @@ encoded one by one.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -104,20 +105,23 @@ class TextsEncoder:
         begins[quick], lengths[quick] = together.begins, together.lengths
         truncated[quick], plain[quick] = together.truncated, together.plain
         refused: dict[int, FeatureError] = {}
-        ids, spans, end = [together.ids], [together.spans], len(together.ids)
-        for row in np.flatnonzero(lengths == 0).tolist():
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        others = np.flatnonzero(lengths == 0)
+        for row in others.tolist():
             try:
                 text = self._encode_one(texts[row])
             except FeatureError as error:
                 refused[row] = error
                 continue
-            begins[row], lengths[row], truncated[row] = end, len(text.ids), text.truncated
-            ids.append(np.array(text.ids, np.int32))
-            spans.append(np.array(text.spans, np.int64))
-            end += len(text.ids)
+            begins[row], lengths[row], truncated[row] = len(ids), len(text.ids), text.truncated
+            ids += text.ids
+            spans += text.spans
+        begins[others] += len(together.ids)
+        places = np.fromiter(chain.from_iterable(spans), np.int64, 2 * len(spans)).reshape(-1, 2)
         return together._replace(
-            ids=np.concatenate(ids),
-            spans=np.concatenate(spans),
+            ids=np.append(together.ids, np.array(ids, np.int32)),
+            spans=np.concatenate((together.spans, places)),
             begins=begins,
             lengths=lengths,
             truncated=truncated,
