@@ -51,6 +51,6 @@ class AtLeastOnceSink(ProducingSink[P]):
             # Its sequence numbers may have a hole, and what it still holds would come after its own repetition.
             self._end()
             raise self._failure(error, "the outputs were not all confirmed", outputs) from error
-        self._doubtful = set()
+        self._delivered()
         with claim():
             self._commit_soon(offsets)  # 3

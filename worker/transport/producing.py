@@ -4,11 +4,12 @@ How a slice is delivered stands once, in `transactional` and `at_least_once`. Ho
 stands in the client's own package, in `producers` and `transactions`.
 """
 
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from worker.errors import DeliveryError, LimelightError, TopicMissingError
+from worker.errors import BrokerUnreachableError, DeliveryError, LimelightError, TopicMissingError
 from worker.ports import Committed, Output, Partition
 from worker.transport.deadline import Deadline
 from worker.transport.terms import (
@@ -22,6 +23,8 @@ from worker.transport.terms import (
 MISSING_SECONDS = 3.0
 """A topic is called missing when it has been away for so long: somebody may be making it anew."""
 LOOK_AGAIN_SECONDS = 0.2
+
+log = logging.getLogger(__name__)
 
 P = TypeVar("P")
 """The client's own producer."""
@@ -129,8 +132,10 @@ class ProducingSink(Generic[P]):
         self._deadline_seconds = deadline_seconds
         self._batch_bytes = BATCH_BYTES
         self._limits: dict[str, int] = {}
+        self._failures = 0
+        """Deliveries that failed since one went well."""
         self._doubtful: set[Partition] = set()
-        """Where the last delivery wrote to, if it failed: they may be gone."""
+        """Where the last of several failures in a row wrote to: it may be gone."""
         self._producer: P | None = None
         self._ready_producer()
 
@@ -162,30 +167,41 @@ class ProducingSink(Generic[P]):
         return self._producer
 
     def _require_outlets(self, producer: P) -> None:
-        """Asks whether the topics are still there that the last delivery wrote to: it would fail for ever.
+        """Asks whether the partitions are still there that failed deliveries wrote to: others would fail for ever.
 
         Raises:
-            TopicMissingError: one is gone, or has fewer partitions.
-            TransportError: the brokers did not tell.
+            TopicMissingError: one is gone.
+            TransportError: we may not see it.
         """
         patience = Deadline(MISSING_SECONDS)
         while self._doubtful:
-            topic, number = min(self._doubtful)
-            found = self._producers.partitions_now(producer, topic, within_seconds=METADATA_SECONDS)
-            if found is not None and number in found:
-                self._doubtful.remove((topic, number))
+            topic = min(self._doubtful)[0]
+            try:
+                found = self._producers.partitions_now(producer, topic, within_seconds=METADATA_SECONDS) or set()
+            except BrokerUnreachableError as error:
+                log.warning("whether %s is still there will be asked after the next failure: %s", topic, error)
+                return
+            gone = {number for name, number in self._doubtful if name == topic} - found
+            if not gone:
+                self._doubtful = {each for each in self._doubtful if each[0] != topic}
             elif patience.remaining_seconds():
                 time.sleep(patience.within(LOOK_AGAIN_SECONDS))
             else:
                 require_topic(found, topic)
                 raise TopicMissingError(
-                    f"topic {topic!r} has no partition {number} any more: it was made anew with fewer. "
+                    f"topic {topic!r} has no partition {min(gone)} any more: it was made anew with fewer. "
                     "Start again: nothing was skipped."
                 )
 
+    def _delivered(self) -> None:
+        self._failures, self._doubtful = 0, set()
+
     def _failure(self, error: Exception, what: str, outputs: Collection[Output]) -> LimelightError:
         """The error to raise for one of the client's, which ended a delivery of `outputs`."""
-        self._doubtful = {(output.topic, output.partition) for output in outputs}
+        self._failures += 1
+        if self._failures > 1:
+            # Once may be anything: after a broker's death, nobody should wait for what another one has to say.
+            self._doubtful = {(output.topic, output.partition) for output in outputs}
         if (permanent := self._producers.permanent(error)) is not None:
             return permanent
         return DeliveryError(f"{what}: {self._producers.describe(error)}")

@@ -129,7 +129,7 @@ class TransactionalSink(ProducingSink[P]):
             self._is_aborted(producer, error, deadline)
             self._renew_producer(deadline)
             raise
-        self._doubtful = set()
+        self._delivered()
 
     def _is_aborted(self, producer: P, error: BaseException, deadline: Deadline) -> bool:
         try:

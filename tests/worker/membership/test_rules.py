@@ -104,3 +104,23 @@ def test_who_lost_its_partitions_does_not_return_while_a_commit_of_old_may_still
 
         commits.unanswered -= 1
         assert [record.offset for record in member.poll(at_least=3)] == [0, 1, 2]
+
+
+def test_a_delivery_survives_a_rebalance_that_its_thread_has_not_heard_of(
+    broker: str, kafka_group_type: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread that polls notes as whom the group knows us; a moment later that may be out of date."""
+    with closing(kafka_group_type(broker, "librdkafka")) as group:
+        first = group.join(instance="first")
+        first.poll()
+        noted = first.source._rebalances._noted
+        second = group.join(instance="second")
+        turn_until(second.source.assignment, first, second)
+        [home] = first.source.assignment()
+        sink = first.open_sink()
+
+        first.source._rebalances._noted = noted
+        sink.deliver([], {home: 1})
+
+        assert "ILLEGAL_GENERATION" in caplog.text
+        assert second.source.committed([home])[home].offset == 1
