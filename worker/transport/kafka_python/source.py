@@ -6,7 +6,7 @@ jump over a gap in silence.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, principal, require_partitions, transport_error
 from worker.transport.kafka_python.rebalance import RebalanceListener, forget_answers, keep_member_id, to_kafka
+from worker.transport.kafka_python.starts import Starts
 from worker.transport.membership import Membership
 from worker.transport.rights import Rights
 from worker.transport.terms import (
@@ -39,7 +40,6 @@ from worker.transport.terms import (
     MAX_POLL_SECONDS,
     METADATA_SECONDS,
     PARTITION_FETCH_BYTES,
-    REQUEST_SECONDS,
     OffsetGap,
 )
 
@@ -85,9 +85,7 @@ class KafkaSource:
         self._rights = Rights(partial(principal, client), "READ", tuple(topics), group_id)
         self._instance = instance
         self.membership = membership
-        self._offset_gap = offset_gap
         self._session_timeout_seconds = session_timeout_seconds
-        self._started: dict[TopicPartition, int] = {}
         self._consumer = connect(
             KafkaConsumer,
             client,
@@ -107,6 +105,7 @@ class KafkaSource:
         for topic in topics:
             require_partitions(self._consumer, client, topic, self._rights)
         keep_member_id(self._consumer._coordinator)
+        self._starts = Starts(self._consumer, offset_gap=offset_gap)
         self._ownership = ownership
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
@@ -139,10 +138,10 @@ class KafkaSource:
         try:
             polled: Mapping[TopicPartition, Sequence[Any]] = self._consumer.poll(timeout_ms, max_records=max_records)
         except NoOffsetForPartitionError as error:
-            self._seek_to_start(error.args[0])
+            self._starts.seek(error.args[0])
             return {}
         except OffsetOutOfRangeError as error:
-            self._handle_gap(error)
+            self._starts.cross_gap(error.args[0])
             return {}
         return polled
 
@@ -207,7 +206,7 @@ class KafkaSource:
                     self._consumer.seek(partition, found.offset)
                 else:
                     # Nothing was committed yet. The log's end may have moved since: what was polled lies before it.
-                    self._seek_to_start([partition])
+                    self._starts.seek([partition])
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
 
@@ -255,16 +254,7 @@ class KafkaSource:
 
     def _known_offset(self, partition: TopicPartition, committed: Offsets) -> int | None:
         offset = committed.get((partition.topic, partition.partition))
-        if offset is not None:
-            return offset
-        try:
-            # None while the group's offsets cannot be read, as when a dead worker's transaction is still open.
-            position: int | None = self._consumer.position(partition, timeout_ms=0)
-        except NoOffsetForPartitionError:
-            # Asked between the join and the first poll.
-            self._seek_to_start([partition])
-            position = self._started[partition]
-        return position
+        return self._starts.position(partition) if offset is None else offset
 
     def group_metadata(self, *, anew: bool) -> ConsumerGroupMetadata:  # noqa: ARG002 - it is always new
         """Membership that goes into a transaction, so that the broker refuses offsets of a member that was replaced.
@@ -286,20 +276,3 @@ class KafkaSource:
         """Implements `worker.transport.connections.GroupSource`."""
         self.close()
         self.membership.remove()
-
-    def _seek_to_start(self, partitions: Iterable[TopicPartition]) -> None:
-        for partition in partitions:
-            if partition not in self._started:
-                self._started |= self._consumer.beginning_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000)
-            self._consumer.seek(partition, self._started[partition])
-
-    def _handle_gap(self, error: OffsetOutOfRangeError) -> None:
-        for partition, offset in error.args[0].items():
-            [end] = self._consumer.end_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000).values()
-            if offset > end:
-                raise terms.beyond_end(partition.topic, partition.partition, offset=offset, end=end) from error
-            if self._offset_gap == "stop":
-                raise terms.gap(partition.topic, partition.partition, offset=offset) from error
-            where = f"{partition.topic}-{partition.partition}"
-            log.warning("%s: offset %d is gone, going on with the oldest left", where, offset)
-            self._consumer.seek_to_beginning(partition)
