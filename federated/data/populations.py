@@ -96,8 +96,9 @@ def _hold_out(labels: Indices, groups: Indices, *, fraction: float, seed: int | 
 
 def _require_whole_groups(clients: Assignment, groups: Indices) -> None:
     """A group of which one client trains and another one validates would be in two populations."""
-    owners, of = clients.owners(), groups[clients.rows]
-    pairs = np.unique(np.stack([of, owners])[:, of >= 0], axis=1)
+    of = groups[clients.rows]
+    grouped = of >= 0
+    pairs = np.unique(np.stack([of[grouped], clients.owners()[grouped]]), axis=1)
     _, counts = np.unique(pairs[0], return_counts=True)
     if (counts > 1).any():
         raise DataError(
