@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -140,16 +140,12 @@ class StreamWorker:
         token = self._settings.admin_token
         if token is None:
             return None
-
-        def drain() -> None:
-            if stopping.signal is None:  # a second signal would end the process at once
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        orders = {
+        orders: dict[str, Callable[[], None]] = {
             "/pause": partial(self._set_reading, wanted=False),
             "/resume": partial(self._set_reading, wanted=True),
+            "/drain": stopping.order,
         }
-        return Administration(token.get_secret_value(), {**orders, "/drain": drain}).order
+        return Administration(token.get_secret_value(), orders).order
 
     def _set_reading(self, *, wanted: bool) -> None:
         self._readiness.reading = wanted

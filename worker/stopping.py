@@ -34,11 +34,17 @@ class Stopping:
         self.signal: int | None = None
         """The first signal that came, if one did."""
         self._limit_seconds = limit_seconds
+        self._once = threading.Lock()  # never released: the handler may run long after the order
         self._news: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._watch = threading.Thread(target=self._end_in_time, name="stopping", daemon=True)
         self._watch.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
+
+    def order(self) -> None:
+        """The same as SIGTERM, but given once or more often, from any thread, it is no second signal."""
+        if self.signal is None and self._once.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def expect_end(self) -> None:
         """The process is about to end, asked or not: from now on it has as long as after a signal."""

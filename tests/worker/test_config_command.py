@@ -121,6 +121,7 @@ def test_check_accepts_a_sound_bundle(
     [
         ({}, "LIMELIGHT_BUNDLE is not set"),
         ({"LIMELIGHT_BUNDLE": "/no/such/bundle"}, "no bundle at /no/such/bundle"),
+        ({"LIMELIGHT_ROUTES": "reviews=/no/such/route"}, "no bundle at /no/such/route"),
         ({"LIMELIGHT_BUNDEL": "x"}, "Did you mean LIMELIGHT_BUNDLE?"),
         ({"LIMELIGHT_START": "middle"}, "LIMELIGHT_START='middle' is not allowed"),
         ({"LIMELIGHT_FIELDS": "body=review"}, "names body, which the model does not read. It reads text."),
@@ -134,7 +135,7 @@ def test_check_refuses_with_one_line(
     variables: dict[str, str],
     complaint: str,
 ) -> None:
-    mapped = {"LIMELIGHT_FIELDS", "LIMELIGHT_ID_FIELD"} & variables.keys()
+    mapped = {"LIMELIGHT_FIELDS", "LIMELIGHT_ID_FIELD", "LIMELIGHT_ROUTES"} & variables.keys()
     set_all(monkeypatch, {"LIMELIGHT_BUNDLE": str(tiny_bundle_path), **variables} if mapped else variables)
 
     assert main(["config", "check", "--offline"]) == 1

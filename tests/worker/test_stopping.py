@@ -41,6 +41,12 @@ def test_a_second_signal_ends_the_process_at_once(number: signal.Signals) -> Non
     assert (ended.returncode, ended.stdout) == (128 + number, "")
 
 
+def test_an_order_is_one_signal_however_often_it_is_given() -> None:
+    ended = run("for _ in range(3): stopping.order()\nstopping.close()\nprint(int(stopping.signal))")
+
+    assert (ended.returncode, ended.stdout) == (0, f"{int(signal.SIGTERM)}\n")
+
+
 def test_who_does_not_return_in_time_is_ended_and_it_is_told() -> None:
     ended = run("os.kill(os.getpid(), signal.SIGTERM)\nthreading.Event().wait()", limit=0.05)
 

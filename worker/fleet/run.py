@@ -1,7 +1,6 @@
 """``python -m worker run --processes N``: the parent. What it imports is its memory."""
 
 import os
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
@@ -82,14 +81,9 @@ class _Announcement:
 def _open_administration(token: str | None, reading: Reading, stopping: Stopping) -> Orders | None:
     if token is None:
         return None
-
-    def drain() -> None:
-        if stopping.signal is None:  # a second signal would end the process at once
-            os.kill(os.getpid(), signal.SIGTERM)
-
     orders: dict[str, Callable[[], None]] = {
         "/pause": partial(setattr, reading, "is_wanted", False),  # noqa: FBT003 - a value, not a flag
         "/resume": partial(setattr, reading, "is_wanted", True),  # noqa: FBT003
-        "/drain": drain,
+        "/drain": stopping.order,
     }
     return Administration(token, orders).order
