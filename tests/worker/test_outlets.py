@@ -1,6 +1,6 @@
-"""Whether the topics are still there that deliveries fail to write to: asked when failures do not end."""
+"""What is asked about topics that are written to: their limits, and whether they are there when failures do not end."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from worker.errors import BrokerUnreachableError, DeliveryError, TopicMissingErr
 from worker.ports import Output
 from worker.transport import producing
 from worker.transport.at_least_once import AtLeastOnceSink
+from worker.transport.terms import BATCH_BYTES, DEFAULT_RECORD_LIMIT_BYTES
 
 pytestmark = pytest.mark.fast
 
@@ -28,8 +29,12 @@ class Unconfirmed:
         self._answers: Iterator[Any] = iter(answers)
         self.asked: list[str] = []
         self.fails = True
+        self.limits: dict[str, int] = {}
+        self.batch_bytes: list[int] = []
+        """Of the producers that were built."""
 
-    def build(self, **_: Any) -> object:
+    def build(self, *, batch_bytes: int, **_: Any) -> object:
+        self.batch_bytes.append(batch_bytes)
         return object()
 
     def end(self, producer: object, *, timeout_seconds: float) -> None:
@@ -44,6 +49,9 @@ class Unconfirmed:
 
     def describe(self, _: Exception) -> str:
         return "no"
+
+    def record_limits(self, topics: Collection[str], *, within_seconds: float) -> dict[str, int]:
+        return {topic: self.limits[topic] for topic in topics if topic in self.limits}
 
     def partitions_now(self, producer: object, topic: str, *, within_seconds: float) -> set[int] | None:
         self.asked.append(topic)
@@ -113,3 +121,19 @@ def test_brokers_that_do_not_answer_hold_nobody_up() -> None:
     fail_and_settle(producers, times=3)
 
     assert len(producers.asked) == 2
+
+
+def test_a_limit_that_cannot_be_looked_up_now_stays_what_it_was() -> None:
+    producers = Unconfirmed([])
+    producers.fails = False
+    sink: AtLeastOnceSink[Any] = AtLeastOnceSink(producers, commit_soon=lambda _: None, deadline_seconds=8)
+    assert sink.record_limits(["a", "b"]) == dict.fromkeys("ab", DEFAULT_RECORD_LIMIT_BYTES)
+
+    producers.limits = {"a": 3_000_000, "b": 1_000}
+    assert sink.record_limits(["a", "b"]) == producers.limits
+    producers.limits = {"b": 2_000}
+    assert sink.record_limits(["a", "b"]) == {"a": 3_000_000, "b": 2_000}
+
+    # No batch may be larger than what the smallest topic takes.
+    sink.deliver(OUTPUTS, {})
+    assert producers.batch_bytes == [BATCH_BYTES, 2_000]

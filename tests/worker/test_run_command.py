@@ -190,7 +190,7 @@ def test_an_output_topic_that_is_deleted_ends_the_worker_with_one_clear_line(
     place.environment |= {
         "LIMELIGHT_TRANSPORT": transport,
         "LIMELIGHT_DELIVERY": delivery,
-        "LIMELIGHT_DELIVERY_DEADLINE_SECONDS": "6",
+        "LIMELIGHT_DELIVERY_DEADLINE_SECONDS": "2",
     }
     worker, _ = place.start()
     place.feed([b'{"text":"the box is late"}'])

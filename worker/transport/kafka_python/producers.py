@@ -32,7 +32,7 @@ from worker.transport.kafka_python.client import (
 )
 from worker.transport.kafka_python.rebalance import to_kafka
 from worker.transport.rights import Rights
-from worker.transport.terms import END_SECONDS, LINGER_MS, MAX_REQUEST_BYTES, RETRY_BACKOFF_MS
+from worker.transport.terms import END_SECONDS, LINGER_MS, MAX_REQUEST_BYTES, REQUEST_SECONDS, RETRY_BACKOFF_MS
 
 PERMANENT = (UnsupportedVersionError, UnsupportedForMessageFormatError)
 
@@ -56,16 +56,19 @@ class KafkaProducers:
 
     def build(self, *, batch_bytes: int, deadline: Deadline | None, **properties: Any) -> KafkaProducer:
         """Implements `Producers`."""
+        timeout_ms = int(self._deadline_seconds * 1000)
         producer = connect(
             KafkaProducer,
             self._client,
             deadline=deadline,
+            # The client refuses requests that may outlive the delivery.
+            request_timeout_ms=max(1, min(REQUEST_SECONDS * 1000, timeout_ms - LINGER_MS - 1)),
             retry_backoff_ms=RETRY_BACKOFF_MS,
             linger_ms=LINGER_MS,
             batch_size=batch_bytes,
             max_request_size=MAX_REQUEST_BYTES,
-            max_block_ms=int(self._deadline_seconds * 1000),
-            delivery_timeout_ms=int(self._deadline_seconds * 1000),
+            max_block_ms=timeout_ms,
+            delivery_timeout_ms=timeout_ms,
             allow_auto_create_topics=False,
             **properties,
         )
@@ -130,12 +133,10 @@ class KafkaProducers:
         return denial(error, self._rights)
 
     def _open_admin(self, within_seconds: float) -> Any:
-        return connect(
-            KafkaAdminClient,
-            self._client,
-            deadline=Deadline(within_seconds),
-            request_timeout_ms=max(1, int(within_seconds * 1000)),
-        )
+        """Half of the time is for the way to the brokers, half for their answer."""
+        half_seconds = within_seconds / 2
+        timeout_ms = int(half_seconds * 1000)
+        return connect(KafkaAdminClient, self._client, deadline=Deadline(half_seconds), request_timeout_ms=timeout_ms)
 
 
 class KafkaTransactionalProducers(KafkaProducers):
