@@ -4,6 +4,7 @@ With plain SGD: client i sends d_i = (w_i - w) / tau_i, its change for each of i
 server goes tau_eff * sum_i p_i d_i, where tau_eff = sum_i p_i tau_i and p_i is the client's share of the examples.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from federated.algorithms.definition import WEIGHTS, Algorithm, Batches, ClientOutput, Leaves, State, Tensors
@@ -25,13 +26,14 @@ def build_fed_nova(apply: Apply, training: TrainingConfig) -> Algorithm:
         weights, metrics = train_locally(apply, start, batches, key, rate=rate)
         steps = tf.cast(batches.stop - batches.start, rate.dtype)
         change = [leaf / tf.maximum(steps, 1) for leaf in subtract(weights, start)]
-        return ClientOutput([*change, steps], metrics["examples"], client_state, metrics)
+        # As an array: the masked integers of a secure sum wrap around, which NumPy warns of in a scalar.
+        return ClientOutput([*change, steps[tf.newaxis]], metrics["examples"], client_state, metrics)
 
     def server_update(state: State, update: Leaves, number: int) -> State:
-        *change, steps = update
+        *change, (steps,) = update
         return server.update(state, [steps * leaf for leaf in change], number)
 
     def update_like(weights: Leaves) -> Leaves:
-        return [*weights, as_leaf(0, weights)]
+        return [*weights, as_leaf(0, weights)[np.newaxis]]
 
     return Algorithm("fednova", server.init, keep_nothing, broadcast, client_update, server_update, update_like)

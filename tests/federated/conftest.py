@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 import federated  # noqa: F401 - sets what TensorFlow reads when it is imported
-from federated.algorithms.definition import Algorithm
+from federated.algorithms.definition import Algorithm, ClientOutput
 from federated.data.examples import Example
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
@@ -64,7 +64,12 @@ def turn_round(update, *arguments):
 @pytest.fixture(params=[drop_mask, weigh_wrongly, turn_round], ids=lambda fault: fault.__name__)
 def spoil(request: pytest.FixtureRequest) -> Callable[[Algorithm], Algorithm]:
     """Gives an algorithm a fault, which a test that holds it equal to something has to see."""
-    return lambda algorithm: algorithm._replace(client_update=partial(request.param, algorithm.client_update))
+    return partial(_spoil, request.param)
+
+
+def _spoil(fault: Callable[..., ClientOutput], algorithm: Algorithm) -> Algorithm:
+    """A function of this module, because it is sent to other processes."""
+    return algorithm._replace(client_update=partial(fault, algorithm.client_update))
 
 
 @pytest.fixture(scope="session")
