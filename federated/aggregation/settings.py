@@ -48,7 +48,8 @@ class AggregationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     combine: Combine = "mean"
     """``mean`` is weighted; the others ask each client once, whatever its weight, and resist some liars."""
     liars: Annotated[float, Meta(ge=0, lt=0.5)] = 0.2
-    """For ``trimmed_mean``, ``krum`` and ``multi_krum``: the share of a cohort that may send anything."""
+    """For ``trimmed_mean``, ``krum`` and ``multi_krum``: the share of a cohort that may send anything. Some cohorts
+    hold more liars than their share of all clients: where 20 of 100 lie, 40 cohorts of 25 meet up to 10 at once."""
     weighted: bool = True
     """Clients count by their examples; under differential privacy each counts once."""
     clip: Annotated[float, Meta(ge=0)] = 0.0

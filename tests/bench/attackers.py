@@ -28,7 +28,13 @@ from federated.data.generator import generate
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
 
-SETTING = {"data.clients": 100, "training.clients_per_round": 25, "training.evaluate_every": 10_000}
+SETTING = {
+    "data.clients": 100,
+    "training.clients_per_round": 25,
+    "training.evaluate_every": 10_000,
+    # Of 100 clients 20 lie, and of 25 drawn among them up to 10: an aggregation that withstands 5 of 25 falls.
+    "aggregation.liars": 0.4,
+}
 LIARS = {"attack.share": 0.2, "attack.label_flip": True, "attack.factor": 10.0}
 ROBUST_BAR, PLAIN_BAR = 3.0, 10.0
 """A robust aggregation may lose so many points at most, where the plain mean loses so many at least."""
