@@ -18,7 +18,7 @@ from worker.messages import AttentionMap, Classification, Event, ModelRef, Posit
 from worker.scorer import build_session
 
 COMMIT_SECONDS = 1.0
-"""The framework's 5 s are half of what brokers give a transaction of a worker."""
+"""Readers wait for the end of a transaction: the framework's default of 5 s costs them more than it gains."""
 
 
 class Model:
