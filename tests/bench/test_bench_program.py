@@ -1,9 +1,11 @@
 """Programs under measurement: none outlives its block, and one that fails says why."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from worker.bench import program
 from worker.bench.errors import BenchError
 from worker.bench.program import Program
+from worker.bench.side_process import SideProcess
 
 pytestmark = pytest.mark.fast
 
@@ -74,3 +77,21 @@ while True: time.sleep(1)
 def test_a_program_that_is_not_there_is_named() -> None:
     with pytest.raises(BenchError, match="cannot be started: /no/such/program: No such file"):
         Program(["/no/such/program"], {}, name="the peer").__enter__()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_when_asked() -> Callable[[None], None]:
+    return lambda _: die()
+
+
+def test_a_process_of_our_own_that_dies_is_an_error_of_the_bench() -> None:
+    with pytest.raises(BenchError, match="feeding could not be started: it died of SIGKILL"):
+        SideProcess(die, name="feeding")  # type: ignore[arg-type]
+    with (
+        closing(SideProcess(die_when_asked, name="feeding")) as process,
+        pytest.raises(BenchError, match="feeding could not be finished: it died of SIGKILL"),
+    ):
+        process.ask(None, timeout_seconds=10)

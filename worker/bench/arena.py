@@ -6,13 +6,12 @@ from contextlib import ExitStack
 from functools import partial
 
 from worker.bench.assignment import Assignment
-from worker.bench.errors import BenchError
 from worker.bench.memory import build_memory
 from worker.bench.model import build_ceiling
 from worker.bench.plan import OFFLINE, Contestant
+from worker.bench.side_process import SideProcess
 from worker.bench.stream import Stream
 from worker.bench.topics import BenchTopics
-from worker.child import Child, ChildEndedError
 
 BUILDERS = {"model": build_ceiling, "memory": build_memory}
 LIMIT_SECONDS = 600.0
@@ -34,12 +33,11 @@ class Arena:
         Raises:
             LimelightError: the bundle cannot be used, or the brokers cannot be reached.
         """
-        self._children: dict[str, Child[None, float]] = {}
+        self._offline: dict[str, SideProcess[None, float]] = {}
         for layer in sorted(OFFLINE.intersection(layers)):
-            child: Child[None, float] = Child(partial(BUILDERS[layer], assignment))
-            opened.callback(child.close)
-            child.await_ready()
-            self._children[layer] = child
+            measuring = partial(BUILDERS[layer], assignment)
+            self._offline[layer] = SideProcess(measuring, name=Contestant(layer).title)
+            opened.callback(self._offline[layer].close)
         self._stream: Stream | None = None
         if not OFFLINE.issuperset(layers):
             prefix = f"limelight.bench.{secrets.token_hex(4)}"
@@ -60,7 +58,4 @@ class Arena:
         """
         if contestant.layer not in OFFLINE:
             return self.stream.measure(contestant)
-        try:
-            return self._children[contestant.layer].ask(None, timeout_seconds=LIMIT_SECONDS)
-        except ChildEndedError as error:
-            raise BenchError(f"{contestant.title} could not be measured: {error}.") from error
+        return self._offline[contestant.layer].ask(None, timeout_seconds=LIMIT_SECONDS)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from worker.bench.assignment import Assignment
 from worker.bench.errors import BenchError
-from worker.child import Child
+from worker.bench.side_process import SideProcess
 from worker.ownership import Ownership
 from worker.settings import Settings
 from worker.transport.connections import Connections, GroupSource
@@ -61,7 +61,7 @@ def build_feeder(assignment: Assignment, client: str) -> Callable[[Load], int]:
     def run(load: Load) -> int:
         encode = msgspec.json.Encoder().encode
         text_field, sent = workload.text_field, 0
-        for due_ns, count in _ticks(load):
+        for due_ns, count in draw_ticks(load):
             while (ahead_seconds := (due_ns - time.time_ns()) / 1e9) > 0:
                 time.sleep(ahead_seconds)
             for _ in range(count):
@@ -74,13 +74,13 @@ def build_feeder(assignment: Assignment, client: str) -> Callable[[Load], int]:
     return run
 
 
-def _ticks(load: Load) -> Iterator[tuple[int, int]]:
+def draw_ticks(load: Load) -> Iterator[tuple[int, int]]:
     """When each tick is due, in nanoseconds since the epoch, and with how many events."""
     begin_ns = time.time_ns() + int(LEAD_SECONDS * 1e9)
     ticks = int(load.seconds / TICK_SECONDS)
     counts = np.random.default_rng([load.seed, 2]).poisson(load.rate * TICK_SECONDS, ticks)
     for number, count in enumerate(counts.tolist()):
-        yield begin_ns + int(number * TICK_SECONDS * 1e9), count
+        yield begin_ns + number * round(TICK_SECONDS * 1e9), count
 
 
 def _hasty(settings: Settings, client: str) -> Settings:
@@ -105,14 +105,13 @@ class LatencyProbe:
             seconds: how long to feed, `WARM_UP_SECONDS` included.
         """
         self._settings, self._client, self._seconds = assignment.settings, client, seconds
-        self._feeder: Child[Load, int] = Child(partial(build_feeder, assignment, client))
-        self._feeder.await_ready()
+        self._feeder: SideProcess[Load, int] = SideProcess(partial(build_feeder, assignment, client), name="feeding")
 
     def measure(self, *, input_topic: str, output_topic: str, rate: float, seed: int) -> NDArray[np.float64]:
         """Feeds a worker that is ready; returns the latency of each event that counts, in milliseconds `[N]`.
 
         Raises:
-            BenchError: an answer never came.
+            BenchError: an answer never came, or hardly anything was fed.
             LimelightError: feeding or reading failed.
         """
         load = Load(input_topic, rate, self._seconds, seed)
@@ -120,8 +119,9 @@ class LatencyProbe:
         with closing(self._open_reader(output_topic)) as source, ThreadPoolExecutor(1) as thread:
             asked = thread.submit(self._feeder.ask, load, timeout_seconds=limit_seconds)
             due_ns, came_ns = _read(source, asked)
-        is_counted = due_ns >= due_ns.min() + WARM_UP_SECONDS * 1e9
-        times_ms: NDArray[np.float64] = (came_ns - due_ns)[is_counted] / 1e6
+        times_ms = leave_out_warm_up(due_ns, came_ns)
+        if not len(times_ms):
+            raise BenchError(f"at {rate:.1f} records/s nothing was fed after {WARM_UP_SECONDS:g} s. Feed for longer.")
         return times_ms
 
     def close(self) -> None:
@@ -136,6 +136,18 @@ class LatencyProbe:
         while not ownership.joined and time.monotonic() < deadline:
             source.poll(max_records=1, timeout_seconds=POLL_SECONDS)
         return source
+
+
+def leave_out_warm_up(due_ns: NDArray[np.int64], came_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Latencies in milliseconds of the events that were due `WARM_UP_SECONDS` after the first, or later.
+
+    Args:
+        due_ns: `[N]`, when each event was due.
+        came_ns: `[N]`, when its answer came.
+    """
+    first_ns = due_ns.min() if len(due_ns) else 0
+    times_ms: NDArray[np.float64] = (came_ns - due_ns)[due_ns >= first_ns + WARM_UP_SECONDS * 1e9] / 1e6
+    return times_ms
 
 
 def _read(source: GroupSource, asked: Future[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -155,4 +167,4 @@ def _read(source: GroupSource, asked: Future[int]) -> tuple[NDArray[np.int64], N
             raise BenchError(
                 f"only {len(due_ns)} events were answered within {QUIET_SECONDS:.0f} s of the last answer."
             )
-    return np.array(due_ns), np.array(came_ns)
+    return np.array(due_ns, np.int64), np.array(came_ns, np.int64)
