@@ -1,9 +1,18 @@
+from contextlib import nullcontext
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.answering import Answer, Answerer
 from worker.batching import Caps
+from worker.bundle import Bundle
+from worker.clock import SystemClock
+from worker.messages import Prediction
+from worker.ports import Record
+from worker.scorer import OnnxScorer
 from worker.tuning import CANDIDATES, DEFAULT, MARGIN, ROUNDS, SLICE_ROWS, Tuner
 
 pytestmark = pytest.mark.fast
@@ -88,3 +97,41 @@ def test_a_trial_sums_up_what_its_batches_took() -> None:
     with trial.measured():
         pass
     assert trial.seconds > first
+
+
+def test_a_stream_settles_the_size_and_answers_the_same_meanwhile(tiny_bundle: Bundle) -> None:
+    found: list[Caps] = []
+
+    def build(tuner: Tuner) -> Answerer:
+        return Answerer(
+            tiny_bundle.manifest,
+            tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
+            OnnxScorer(tiny_bundle),
+            prove=lambda: None,
+            record_field="text",
+            id_field="id",
+            skip_tombstones=False,
+            tuner=tuner,
+            lanes=2,
+            clock=SystemClock(),
+            timer=lambda _: nullcontext(),
+        )
+
+    records = [
+        Record("events", 0, offset, 0, None, b'{"text":"%s"}' % (b"box late " * (1 + offset % 5)), [])
+        for offset in range(SLICE_ROWS)
+    ]
+    expected = [label_of(answer) for answer in build(Tuner(DEFAULT)).answer(records)]
+    looking = build(Tuner(found=found.append))
+    for _ in range(ROUNDS * len(CANDIDATES)):
+        assert not found
+        assert [label_of(answer) for answer in looking.answer(records)] == expected
+
+    assert len(found) == 1
+    assert found[0] in CANDIDATES
+
+
+def label_of(answer: Answer) -> tuple[str | None, int]:
+    assert isinstance(answer, bytes)
+    prediction = msgspec.json.decode(answer, type=Prediction)
+    return prediction.output.label, prediction.source.offset
