@@ -20,7 +20,7 @@ _ASCII = 128
 _WORD_BYTES = 8
 """Of the machine word in which characters are compared."""
 KEY_BYTES = 2 * _WORD_BYTES
-"""Tokens up to this length are found in the index; the others, about one in 500 of English, in a dictionary."""
+"""Tokens up to this length are found in the index; the few others in a dictionary."""
 TAIL = "\n" * KEY_BYTES
 _APOSTROPHE = ord("'")
 
@@ -37,8 +37,6 @@ def _classify(code: int) -> int:
 _CLASSES = np.array([_classify(code) for code in range(_ASCII)], np.uint8)
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_WORD_BYTES + 1)], np.uint64)
 """Number of bytes -> what keeps so many of a little-endian word."""
-
-
 _SPARSENESS = 8
 """Slots of the hash table for each token: one look finds nearly all."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
