@@ -1,5 +1,6 @@
 """What all tiers share: one real broker, and the proof that no test leaves a process behind."""
 
+import logging
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # Every process that a test starts inherits this variable, whatever becomes of its parent.
@@ -26,6 +28,17 @@ UNCONNECTED_SOCKET = r"unclosed <socket\.socket fd=\d+, family=2, type=1, proto=
 # Speed is judged by benches: on a busy machine a time limit would fail a test that is right.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A program that a test runs in this process sets logging up for itself: the next test starts without that."""
+    root = logging.getLogger()
+    before = structlog.get_config(), root.level, root.handlers[:]
+    yield
+    structlog.configure(**before[0])
+    root.setLevel(before[1])
+    root.handlers[:] = before[2]
 
 
 @pytest.fixture(scope="session")
