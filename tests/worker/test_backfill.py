@@ -167,19 +167,3 @@ def test_the_live_workers_topics_are_refused(past: Past) -> None:
         _, errors = run.communicate(timeout=RUN_SECONDS)
     assert run.returncode == 1
     assert "Give the backfill topics of its own" in errors
-
-
-@pytest.mark.parametrize(
-    ("options", "remedy"),
-    [
-        (["--from", "15m"], "--output-topic"),
-        (["--until", "end"], "--from"),
-        (["--output-topic", "t"], "--from"),
-        (["--dead-letter-topic", "t"], "--from"),
-    ],
-)
-def test_options_that_need_others_say_so(past: Past, options: list[str], remedy: str) -> None:
-    with past.start(*options) as run:
-        _, errors = run.communicate(timeout=RUN_SECONDS)
-    assert run.returncode == 1
-    assert remedy in errors

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from worker.__main__ import main
 from worker.fleet.supervisor import HOPELESS
 
 pytestmark = pytest.mark.fast
@@ -54,20 +53,6 @@ def test_a_process_tells_its_parent_what_no_restart_cures(tmp_path: Path) -> Non
     *logged, told = ended.stderr.splitlines()
     assert told.startswith(f"error: no bundle at {tmp_path}")
     assert {json.loads(line)["process"] for line in logged} == {1}
-
-
-def test_a_backfill_is_no_work_for_several_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "--processes", "2", "--from", "1h", "--output-topic", "again"]) == 1
-
-    [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --processes and --from exclude each other.")
-
-
-@pytest.mark.parametrize("arguments", [("--processes", "0"), ("--processes", "two"), ("--process", "1")])
-def test_wrong_usage(arguments: tuple[str, ...]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["run", *arguments])
-    assert caught.value.code == 2
 
 
 def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
