@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka.configuration import Endpoints, render_properties
+from deploy.local.kafka.secured.users import render_properties as render_user_properties
 
 pytestmark = pytest.mark.fast
 
@@ -59,3 +60,9 @@ def test_overrides_win_and_may_be_new() -> None:
 )
 def test_values_are_written_as_java_reads_them(value: str, written: str) -> None:
     assert parse(nodes=1, overrides={"some.property": value})["some.property"] == written
+
+
+def test_kafkas_tools_find_the_authority_wherever_it_stands() -> None:
+    text = render_user_properties("admin", "secret", servers="127.0.0.1:1", authority=Path("/Prüfung/ca.pem"))
+
+    assert "ssl.truststore.location=/Pr\\u00fcfung/ca.pem\n" in text

@@ -1,13 +1,12 @@
 """The configuration files of a node."""
 
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.local.kafka.java_properties import render_properties_file
 from deploy.local.kafka.ports import LOOPBACK
 
-ASCII_END = 128
 LOG4J = """\
 status = error
 appender.console.type = Console
@@ -70,13 +69,4 @@ def render_properties(
         "auto.create.topics.enable": "false",
         **(overrides or {}),
     }
-    return "".join(f"{_escape(str(name))}={_escape(str(value))}\n" for name, value in properties.items())
-
-
-def _escape(text: str) -> str:
-    """What `java.util.Properties` reads as `text`: it takes the file for Latin-1, and backslashes for escapes."""
-    units = struct.iter_unpack(">H", text.encode("utf-16-be", errors="surrogatepass"))
-    return "".join(
-        chr(unit) if chr(unit).isprintable() and unit < ASCII_END and chr(unit) != "\\" else f"\\u{unit:04x}"
-        for (unit,) in units
-    )
+    return render_properties_file(properties)

@@ -23,6 +23,8 @@ from kafka.admin import (
     ResourceType,
 )
 
+from deploy.local.kafka.java_properties import render_properties_file
+
 ADMIN, WORKER, GUEST = "admin", "limelight", "guest"
 USERS = (ADMIN, WORKER, GUEST)
 MECHANISM = "SCRAM-SHA-512"
@@ -92,4 +94,4 @@ def render_properties(user: str, password: str, *, servers: str, authority: Path
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(authority),
     }
-    return "".join(f"{name}={value}\n" for name, value in properties.items())
+    return render_properties_file(properties)
