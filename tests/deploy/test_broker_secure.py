@@ -20,12 +20,14 @@ from deploy.local.kafka.secured.security import Security
 pytestmark = pytest.mark.kafka
 
 SECONDS = 90
+NAME = "who's let in, ü"
+"""Needs quotes in a shell, and escapes in a file of properties."""
 
 
 @pytest.fixture
 def command(broker: str, tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """The running command. Asking for `broker` skips the test where no Kafka can be had."""
-    directory = tmp_path / "secured"
+    directory = tmp_path / NAME
     arguments = [sys.executable, "-m", "deploy.local", "broker", "--secure", str(directory)]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         yield process
@@ -47,9 +49,9 @@ def test_what_is_printed_lets_a_user_in(command: "subprocess.Popen[str]", tmp_pa
 
     assert created.returncode == 0, created.stderr
     assert created.stdout.count("created") == 4
-    private = {path.name for path in (tmp_path / "secured").iterdir() if path.stat().st_mode & 0o077}
+    private = {path.name for path in (tmp_path / NAME).iterdir() if path.stat().st_mode & 0o077}
     assert private == {"ca.pem", "admin.pem", "limelight.pem", "guest.pem"}
-    assert stat.S_IMODE((tmp_path / "secured").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / NAME).stat().st_mode) == 0o700
 
 
 def test_a_directory_is_used_again_with_the_same_passwords(broker: str, tmp_path: Path) -> None:

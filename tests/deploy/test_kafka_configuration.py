@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka.configuration import Endpoints, render_properties
+from deploy.local.kafka.errors import BrokerError
+from deploy.local.kafka.secured.security import Security
 from deploy.local.kafka.secured.users import render_properties as render_user_properties
 
 pytestmark = pytest.mark.fast
@@ -60,6 +62,12 @@ def test_overrides_win_and_may_be_new() -> None:
 )
 def test_values_are_written_as_java_reads_them(value: str, written: str) -> None:
     assert parse(nodes=1, overrides={"some.property": value})["some.property"] == written
+
+
+@pytest.mark.parametrize("name", ["a b", "ü", "100%"])
+def test_a_secured_broker_is_not_started_where_it_would_not_find_its_keys(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="Choose another --data-dir"):
+        Security(tmp_path / "who is let in, ü").node_properties(ENDPOINTS[0], tmp_path / name)
 
 
 def test_kafkas_tools_find_the_authority_wherever_it_stands() -> None:

@@ -1,6 +1,7 @@
 """``python -m deploy.local broker``: real Kafka brokers that end with this command."""
 
 import argparse
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,12 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _explain(security: Security, cluster: Cluster) -> None:
-    worker = security.files(WORKER)
+    worker, admin = security.files(WORKER), security.files(ADMIN)
+    environments = [shlex.quote(str(files.environment)) for files in (worker, admin)]
     print(
         f"with a certificate: {cluster.certificate_servers}\n"
-        f"as the worker's user: set -a; . {worker.environment}; set +a\n"
-        f"as the administrator: set -a; . {security.files(ADMIN).environment}; set +a\n"
-        f"Kafka's own tools: --command-config {security.files(ADMIN).properties}",
+        f"as the worker's user: set -a; . {environments[0]}; set +a\n"
+        f"as the administrator: set -a; . {environments[1]}; set +a\n"
+        f"Kafka's own tools: --command-config {shlex.quote(str(admin.properties))}",
         flush=True,
     )
 

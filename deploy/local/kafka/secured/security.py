@@ -76,8 +76,17 @@ class Security:
         Args:
             own: its ports.
             directory: the node's; in a container it is all that the node sees.
+
+        Raises:
+            BrokerError: the node would not find its keys for tokens there.
         """
         keystore, truststore, keys = directory / "node.pem", directory / "ca.pem", directory / "tokens.json"
+        if keys.as_uri() != f"file://{keys}":
+            # Kafka wants their place as an address, and then looks for a file that is called like the address.
+            raise BrokerError(
+                f"brokers with --secure cannot keep their data in {directory.parent}: its path may have only letters "
+                "and digits of ASCII, '-', '.', '_' and '~'. Choose another --data-dir"
+            )
         issued = self.authority.issue(NODE, address=LOOPBACK)
         write_file(keystore, issued.key + issued.certificate, mode=PRIVATE)
         write_file(truststore, self.certificate_of_authority.read_bytes())
