@@ -33,8 +33,8 @@ def main(options: list[str]) -> int:
         bundle = write_version(Path(directory), SEED, max_tokens=MAX_TOKENS)
         command = [sys.executable, "-m", "worker", "bench", "--bundle", str(bundle), *peer]
         command += ["--bootstrap-servers", cluster.bootstrap_servers, *options]
-        # The peer's Python does not know the project.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        # The peer's Python does not know the project; and nobody should find our own neighbours in place of theirs.
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, env=environment) as bench:
             try:
                 return bench.wait()

@@ -67,6 +67,7 @@ def test_a_peer_that_is_no_program_is_refused(lstm_bundle: Path, capsys: pytest.
         ["--clients", "pulsar"],
         ["--records", "0"],
         ["--repetitions", "-1"],
+        ["--seed", "-1"],
         ["--latency-seconds", "1"],
         ["--latency-seconds", "nan"],
         ["--peer", "'"],

@@ -41,12 +41,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="brokers that nobody else uses meanwhile; default: LIMELIGHT_BOOTSTRAP_SERVERS. `make bench` starts one",
     )
-    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS, help="(all)", metavar="LAYER")
+    parser.add_argument(
+        "--layers",
+        nargs="+",
+        choices=LAYERS,
+        default=LAYERS,
+        metavar="LAYER",
+        help=f"some of {', '.join(LAYERS)} (all)",
+    )
     parser.add_argument("--clients", nargs="+", choices=CLIENTS, default=CLIENTS, help="(both)")
     parser.add_argument("--records", type=types.count, default=RECORDS, metavar="N", help="backlog (%(default)s)")
-    parser.add_argument("--repetitions", type=types.count, default=REPETITIONS, metavar="R", help="(%(default)s)")
     parser.add_argument(
-        "--slice-records", type=types.count, nargs="+", default=SLICE_RECORDS, metavar="N", help="(%(default)s)"
+        "--repetitions", type=types.count, default=REPETITIONS, metavar="R", help="of everything (%(default)s)"
+    )
+    parser.add_argument(
+        "--slice-records",
+        type=types.count,
+        nargs="+",
+        default=SLICE_RECORDS,
+        metavar="N",
+        help=f"sizes of the layer slices ({' '.join(map(str, SLICE_RECORDS))})",
     )
     parser.add_argument(
         "--latency-seconds",
@@ -55,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="how long a worker is fed, in each repetition (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=SEED, help="draws the texts (%(default)s)")
+    parser.add_argument("--seed", type=types.count, metavar="S", default=SEED, help="draws the texts (%(default)s)")
     parser.add_argument(
         "--peer",
         type=shlex.split,
