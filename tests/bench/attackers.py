@@ -5,7 +5,7 @@ and with liars, 25 clients a round, without any clipping. Accuracy is that on he
 in per cent. For each aggregation there are
 
 - its *cost*: the accuracy of the plain mean minus its own, both with honest clients;
-- its *loss*: the accuracy of the plain mean with honest clients minus its own with liars, so cost and damage together.
+- its *loss*: its own accuracy with honest clients minus that with liars.
 """
 
 import argparse
@@ -71,11 +71,12 @@ def measure(seed: int, combines: Sequence[str], overrides: dict[str, object]) ->
 
 def summarize(runs: list[Run], combine: str) -> dict[str, object]:
     """Cost and loss of one aggregation over the seeds, each with its interval."""
-    plain = {run.seed: run.accuracy for run in runs if run.combine == "mean" and not run.liars}
-    cost, loss = (
-        [plain[run.seed] - run.accuracy for run in runs if run.combine == combine and run.liars == liars]
-        for liars in (False, True)
+    plain, honest, lied = (
+        [run.accuracy for run in runs if (run.combine, run.liars) == wanted]
+        for wanted in (("mean", False), (combine, False), (combine, True))
     )
+    cost = [best - own for best, own in zip(plain, honest, strict=True)]
+    loss = [own - left for own, left in zip(honest, lied, strict=True)]
     return {
         "cost": describe_differences(cost),
         "loss": describe_differences(loss),
