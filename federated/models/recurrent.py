@@ -10,8 +10,8 @@ input are one matrix product before the loop. The gradient is written by hand ar
 they contributed to the gates, and collects the gates' gradients, so that a step back has one small product in place of
 three; TensorFlow's own gradient of a loop keeps every value of every step. The loop ends at the longest row.
 
-Positions are read with `tf.gather`: for an index that is known only when it runs, XLA would pad the array
-to four times its size.
+Positions are read with `tf.gather`: for an index that is known only when it runs, XLA would pad the array to four times
+its size.
 """
 
 from collections.abc import Callable
