@@ -141,3 +141,10 @@ def test_what_no_stage_accounts_for_is_said() -> None:
     assert stages.records == 1000
     assert stages.microseconds == {"score": 20.0, "poll": 10.0, "deliver": 10.0, "other": 20.0}
     assert stages.total == 60.0
+
+
+def test_threads_that_are_timed_more_finely_than_their_process_leave_nothing_unsaid() -> None:
+    before = {"records": 0.0, "process": 1.0, "score": 0.0}
+    stages = attribute("librdkafka", before, {"records": 1000.0, "process": 1.0, "score": 0.004})
+    assert stages.microseconds == {"score": 4.0, "other": 0.0}
+    assert stages.total == 4.0

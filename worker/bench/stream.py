@@ -83,8 +83,8 @@ class Stream:
         self._numbers = itertools.count(1)
         self._letters = topics.make("dead-letters")
         self._backlog = topics.make("backlog")
-        _, workload = assignment.load()
-        topics.fill(self._backlog, workload.events())
+        _, self._workload = assignment.load()
+        self.fill(self._backlog)
         self._reference: dict[Position, Prediction] = {}
 
     def measure(self, contestant: Contestant) -> float:
@@ -101,34 +101,38 @@ class Stream:
         answers.require_same(self._reference, name=contestant.title)
         return answers.rate
 
+    def fill(self, topic: str) -> None:
+        """Writes all events to `topic`."""
+        self._topics.fill(topic, self._workload.events())
+
     def await_answers(self, run: Run) -> None:
-        """Waits until the offsets of the whole backlog are committed.
+        """Waits until the offsets of all events are committed.
 
         Raises:
             BenchError: the contestant died, or took too long.
         """
         for _ in run.watch():
-            if self._topics.committed(run.output, self._backlog) >= self._assignment.records:
+            if self._topics.committed(run.output, run.input) >= self._assignment.records:
                 return
 
     @contextmanager
-    def start(self, contestant: Contestant, *, told: Mapping[str, str] = NOTHING) -> Iterator[Run]:
-        """Has a contestant answer the backlog, in a group of its own.
+    def start(self, contestant: Contestant) -> Iterator[Run]:
+        """Has a contestant answer the backlog, in a group of its own."""
+        output = self._topics.make(f"answers-{next(self._numbers)}", append_time=True)
+        with self._start(contestant, self._backlog, output, NOTHING) as run:
+            yield run
+
+    @contextmanager
+    def start_live(self, contestant: Contestant, *, told: Mapping[str, str] = NOTHING) -> Iterator[Run]:
+        """Starts a worker on an empty topic, which is deleted afterwards, and waits until it is ready.
 
         Args:
             contestant: who.
             told: further settings.
         """
-        output = self._topics.make(f"answers-{next(self._numbers)}", append_time=True)
-        with self._start(contestant, self._backlog, output, told) as run:
-            yield run
-
-    @contextmanager
-    def start_live(self, contestant: Contestant) -> Iterator[Run]:
-        """Starts a contestant on an empty topic, which is deleted afterwards, and waits until it is ready."""
         name = f"live-{next(self._numbers)}"
         topics = self._topics.make(name), self._topics.make(f"{name}.answers")
-        with self._start(contestant, *topics, NOTHING) as run:
+        with self._start(contestant, *topics, told) as run:
             run.await_ready()
             yield run
         self._topics.delete(*topics)
