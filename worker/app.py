@@ -11,29 +11,29 @@ from pathlib import Path
 
 import structlog
 
-from worker.admin import Administration
-from worker.answering import Answer
-from worker.attempts import Attempts
-from worker.breaker import CircuitBreaker
+from worker.answers.answering import Answer
 from worker.building import build_answering_in_child
-from worker.caution import CautiousAnswering
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
 from worker.errors import LimelightError, TransportError
-from worker.health import HealthServer, Heartbeat, Readiness
-from worker.http_server import Orders
-from worker.instance import Instance
 from worker.metrics import Metrics
 from worker.models.serving import Plan
-from worker.ownership import Ownership
-from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.ports import Offsets, Record, Sink
+from worker.process.admin import Administration
+from worker.process.health import HealthServer, Heartbeat, Readiness
+from worker.process.http_server import Orders
+from worker.process.instance import Instance
+from worker.process.share import ALONE, Share
+from worker.process.start import Start
+from worker.process.stopping import LEAVE_SECONDS, Stopping
 from worker.reporting import Reporter
 from worker.served import Served, open_served
 from worker.settings import Settings
-from worker.share import ALONE, Share
-from worker.start import Start
-from worker.stopping import LEAVE_SECONDS, Stopping
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.caution import CautiousAnswering
+from worker.stream.delivery import SliceDelivery
+from worker.stream.ownership import Ownership
+from worker.stream.pipeline import SLICES_AHEAD, Pipeline
 from worker.transport.connections import Connections, Feed, GroupSource
 from worker.transport.terms import client_id
 
@@ -74,7 +74,7 @@ class StreamWorker:
         """
         Args:
             settings: effective settings.
-            ready_file: written once, when the worker is ready; see `worker.start`.
+            ready_file: written once, when the worker is ready; see `worker.process.start`.
             until: ends by itself when everything before these offsets is answered; see `worker.backfill`.
             share: which of several processes this is; see `worker.fleet`.
             is_paused: begins as if an administrator had paused it.

@@ -4,27 +4,27 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
-from worker.answering import Answerer, Timer
-from worker.batching import caps_for
+from worker.answers.answering import Answerer, Timer
+from worker.answers.batching import caps_for
+from worker.answers.caps_cache import CapsCache, Machine, processor_name
+from worker.answers.golden import check_golden_records, check_latency
+from worker.answers.limits import Limits
+from worker.answers.predictions import Detail
+from worker.answers.tuning import DEFAULT, Tuner
 from worker.bundle import Bundle
-from worker.caps_cache import CapsCache, Machine, processor_name
-from worker.caution import Answering
 from worker.clock import SystemClock
-from worker.cpus import available_cpus
 from worker.errors import SettingsError
 from worker.features import require_tokenizer
-from worker.golden import check_golden_records, check_latency
-from worker.limits import Limits
 from worker.logs import configure
 from worker.models.serving import LoadedModel, Plan
 from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
 from worker.opening import bundle_loader, open_plan, open_router
-from worker.predictions import Detail
+from worker.process.cpus import available_cpus
+from worker.process.share import ALONE, Share
 from worker.scorer import RUNTIME_VERSION, OnnxScorer
 from worker.settings import Settings
-from worker.share import ALONE, Share
+from worker.stream.caution import Answering
 from worker.transport.connections import Connections
-from worker.tuning import DEFAULT, Tuner
 
 
 def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Share = ALONE) -> LoadedModel:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from worker.answers.routing import Answering, TopicRouter
 from worker.bundle import Bundle, load_bundle
 from worker.clock import SystemClock
 from worker.metrics import ModelMetrics
@@ -11,7 +12,6 @@ from worker.models.cache import BundleCache, Load
 from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Models, Plan, Serving
-from worker.routing import Answering, TopicRouter
 from worker.settings import Settings
 from worker.signature import TrustedKeys
 

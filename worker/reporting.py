@@ -14,12 +14,12 @@ import msgspec
 import structlog
 from msgspec import UNSET
 
-from worker.answering import Answer
-from worker.delivery import next_offsets
+from worker.answers.answering import Answer
 from worker.errors import DeliveryError, LimelightError, RecordError, TransportError
 from worker.messages import ModelRef, WorkerStatus
 from worker.metrics import StreamMetrics
 from worker.ports import Clock, Partition, Record, Source
+from worker.stream.delivery import next_offsets
 
 INTERVAL_SECONDS = 1.0
 BURST_RECORDS = 20

@@ -12,9 +12,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from worker.bundle import PROBABILITIES, Bundle, Graph, Tensor
-from worker.cpus import available_cpus
 from worker.errors import BundleTensorError, ScoringError, SettingsError
 from worker.ports import Scores
+from worker.process.cpus import available_cpus
 
 CPU = "CPUExecutionProvider"
 RUNTIME_VERSION: str = onnxruntime.__version__

@@ -5,17 +5,17 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
-from worker.answering import Timer
+from worker.answers.answering import Timer
 from worker.building import build_model, build_shadow_in_child
-from worker.caution import Answering
 from worker.clock import SystemClock
-from worker.health import Readiness
 from worker.metrics import Metrics
 from worker.models.serving import Models, Plan
 from worker.models.shadow import Shadow
 from worker.opening import Build, bundle_loader, open_follower, open_plan, open_router
+from worker.process.health import Readiness
+from worker.process.share import Share
 from worker.settings import Settings
-from worker.share import Share
+from worker.stream.caution import Answering
 
 Opened = tuple[Models, Answering, Callable[[], str]]
 """The models, what answers with them, and what tells their problem."""

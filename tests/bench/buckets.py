@@ -19,7 +19,7 @@ import numpy as np
 from harness.attention_lstm import VOCABULARY_SIZE, write_version
 from numpy.typing import NDArray
 
-from worker.batching import Caps, plan_batches
+from worker.answers.batching import Caps, plan_batches
 from worker.bundle import load_bundle
 from worker.features import pad
 from worker.ports import Scores

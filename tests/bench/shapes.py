@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import worker.app  # noqa: F401 - all that a worker has in memory
+from worker.answers.tuning import DEFAULT
 from worker.building import build_model
 from worker.bundle import load_bundle
 from worker.ports import Record, Scores
 from worker.reporting import resident_bytes
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
-from worker.tuning import DEFAULT
 
 SHAPES = 1_000
 SETTLED_SHAPES = 200

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.admin import Administration
 from worker.clock import SystemClock
-from worker.health import HealthServer, Heartbeat, Readiness
-from worker.http_server import Orders
+from worker.process.admin import Administration
+from worker.process.health import HealthServer, Heartbeat, Readiness
+from worker.process.http_server import Orders
 
 pytestmark = pytest.mark.fast
 

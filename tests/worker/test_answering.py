@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer, Answerer
-from worker.batching import Caps, caps_for
+from worker.answers.answering import Answer, Answerer
+from worker.answers.batching import Caps, caps_for
+from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
 from worker.errors import DecodeError, FeatureError, RecordError, ScoringError, ValidationError
 from worker.messages import Prediction
 from worker.ports import Record
 from worker.scorer import OnnxScorer
-from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 

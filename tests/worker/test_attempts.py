@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from worker.attempts import DEATHS, Attempts, attempts_of
-from worker.ownership import Ownership
 from worker.ports import Committed, Output, Partition, Record
+from worker.stream.attempts import DEATHS, Attempts, attempts_of
+from worker.stream.ownership import Ownership
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
 
 pytestmark = pytest.mark.fast

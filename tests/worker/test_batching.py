@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.batching import Caps, caps_for, plan_batches
+from worker.answers.batching import Caps, caps_for, plan_batches
 
 pytestmark = pytest.mark.fast
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from worker.breaker import CircuitBreaker
 from worker.errors import BundleError, ScoringError
+from worker.stream.breaker import CircuitBreaker
 
 pytestmark = pytest.mark.fast
 

@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from worker.batching import Caps
+from worker.answers.batching import Caps
+from worker.answers.caps_cache import CapsCache, Machine, processor_name
+from worker.answers.tuning import DEFAULT
 from worker.building import build_tuner
 from worker.bundle import Bundle
-from worker.caps_cache import CapsCache, Machine, processor_name
 from worker.settings import Settings
-from worker.tuning import DEFAULT
 
 pytestmark = pytest.mark.fast
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from worker.answering import Answer
-from worker.breaker import CircuitBreaker
-from worker.caution import CautiousAnswering
+from worker.answers.answering import Answer
 from worker.errors import DecodeError, ScoringError, UnscorableError
 from worker.ports import Record
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.caution import CautiousAnswering
 from worker.transport.deadline import Deadline
 
 pytestmark = pytest.mark.fast
@@ -98,7 +98,7 @@ def test_others_are_answered_here_and_end_the_child_when_it_was_idle_for_long(
     assert cautious.answer(records(b"a", b"b"), suspect=False) == [b"here", b"here"]
     assert len(multiprocessing.active_children()) == 1
 
-    monkeypatch.setattr("worker.caution.KEEP_SECONDS", 0)
+    monkeypatch.setattr("worker.stream.caution.KEEP_SECONDS", 0)
     cautious.answer(records(b"a"), suspect=False)
     assert multiprocessing.active_children() == []
 
@@ -145,7 +145,7 @@ def test_a_record_that_kills_the_child_is_refused_and_its_neighbours_are_answere
 def test_a_record_on_which_the_child_hangs_is_refused(
     cautious: CautiousAnswering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.caution.HANG_SECONDS", 0.2)
+    monkeypatch.setattr("worker.stream.caution.HANG_SECONDS", 0.2)
 
     [answer] = cautious.answer(records(b"hang"), suspect=True)
 
@@ -205,7 +205,7 @@ OWNER = """
 import sys, threading
 sys.path.insert(0, {path!r})
 import deadly
-from worker.caution import CautiousAnswering
+from worker.stream.caution import CautiousAnswering
 from worker.ports import Record
 
 def main():

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer, Answerer
-from worker.batching import caps_for
+from worker.answers.answering import Answer, Answerer
+from worker.answers.batching import caps_for
+from worker.answers.limits import Limits
+from worker.answers.predictions import Detail, strongest
+from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
 from worker.clock import SystemClock
 from worker.errors import DecodeError, FeatureError, SettingsError
-from worker.limits import Limits
 from worker.messages import Prediction
 from worker.ports import Record
-from worker.predictions import Detail, strongest
 from worker.scorer import OnnxScorer
-from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 

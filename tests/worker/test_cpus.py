@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cpus import available_cpus
+from worker.process.cpus import available_cpus
 
 pytestmark = pytest.mark.fast
 

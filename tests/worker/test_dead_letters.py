@@ -14,8 +14,8 @@ from worker.dead_letters.letter import REPLAYS_HEADER, Letter, Selection, read_l
 from worker.dead_letters.listing import MAX_VALUE_CHARACTERS, describe, escape, line
 from worker.errors import DecodeError, ValidationError
 from worker.messages import DeadLetter, Headers, Position
-from worker.outputs import point_to
 from worker.ports import Record
+from worker.stream.outputs import point_to
 from worker.transport.kafka_python.header_names import HeaderName
 
 pytestmark = pytest.mark.fast

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker import outputs
-from worker.answering import Answer, Skipped
+from worker.answers.answering import Answer, Skipped
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
 from worker.errors import DeadLetterRefusedError, DecodeError, DeliveryError
 from worker.messages import DeadLetter
-from worker.ownership import Ownership
 from worker.ports import Record
+from worker.stream import outputs
+from worker.stream.delivery import SliceDelivery
+from worker.stream.ownership import Ownership
 from worker.transport.memory import MemoryBroker, MemorySink
 
 pytestmark = pytest.mark.fast

@@ -21,9 +21,9 @@ from worker.dead_letters.letter import REPLAYS_HEADER
 from worker.dead_letters.progress import Checkpoint
 from worker.errors import DecodeError, FencedError, RecordError, ValidationError
 from worker.messages import ERROR_HEADER_PREFIX, DeadLetter, Headers, Position
-from worker.outputs import point_to
 from worker.ports import Output, Record
 from worker.settings import Settings
+from worker.stream.outputs import point_to
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python.properties import client_properties
 from worker.transport.kafka_python.reader import KafkaReader

@@ -25,7 +25,7 @@ UNBOUNDED = {
 }
 CHILD = """
 import os, time
-from worker.ownership import Ownership
+from worker.stream.ownership import Ownership
 from worker.settings import Settings
 from worker.transport.connections import Connections
 

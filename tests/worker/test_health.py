@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from worker import http_server
 from worker.errors import SettingsError
-from worker.health import HealthServer, Heartbeat, Readiness
-from worker.http_server import CONNECTIONS, REQUEST_BYTES
+from worker.process import http_server
+from worker.process.health import HealthServer, Heartbeat, Readiness
+from worker.process.http_server import CONNECTIONS, REQUEST_BYTES
 
 pytestmark = pytest.mark.fast
 

@@ -14,21 +14,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from worker.answering import Answerer
-from worker.attempts import Attempts
-from worker.batching import caps_for
-from worker.breaker import CircuitBreaker
+from worker.answers.answering import Answerer
+from worker.answers.batching import caps_for
+from worker.answers.golden import check_golden_records
+from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
-from worker.golden import check_golden_records
 from worker.messages import DeadLetter, Headers
-from worker.ownership import Ownership
-from worker.pipeline import Pipeline
 from worker.ports import Record
 from worker.scorer import OnnxScorer
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.delivery import SliceDelivery
+from worker.stream.ownership import Ownership
+from worker.stream.pipeline import Pipeline
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
-from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 

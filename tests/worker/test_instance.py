@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.errors import SettingsError
-from worker.instance import Instance
+from worker.process.instance import Instance
 
 pytestmark = pytest.mark.fast
 
@@ -65,6 +65,6 @@ def test_a_killed_worker_leaves_no_lock() -> None:
 
 
 def test_when_every_slot_is_taken_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.instance.MAX_SLOTS", 1)
+    monkeypatch.setattr("worker.process.instance.MAX_SLOTS", 1)
     with closing(Instance("group", None)), pytest.raises(SettingsError, match="LIMELIGHT_INSTANCE_ID"):
         Instance("group", None)

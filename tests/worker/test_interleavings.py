@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.answering import Answer
-from worker.attempts import DEATHS, Attempts
-from worker.breaker import CircuitBreaker
+from worker.answers.answering import Answer
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
 from worker.errors import (
     BrokerUnreachableError,
     DecodeError,
@@ -23,9 +20,12 @@ from worker.errors import (
     UnscorableError,
 )
 from worker.messages import DeadLetter
-from worker.ownership import Ownership
-from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.ports import Partition, Record
+from worker.stream.attempts import DEATHS, Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.delivery import SliceDelivery
+from worker.stream.ownership import Ownership
+from worker.stream.pipeline import SLICES_AHEAD, Pipeline
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
 
 pytestmark = pytest.mark.fast
@@ -426,7 +426,7 @@ class TestOwnership:
             claim()
 
     def test_who_withdraws_waits_for_a_claim_but_not_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("worker.ownership.WITHDRAW_SECONDS", 0.05)
+        monkeypatch.setattr("worker.stream.ownership.WITHDRAW_SECONDS", 0.05)
         ownership = Ownership()
         ownership.grant(PARTITIONS)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.lanes import Lanes
+from worker.answers.lanes import Lanes
 
 pytestmark = pytest.mark.fast
 

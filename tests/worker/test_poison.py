@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer, Answerer, Skipped
-from worker.batching import bisect, caps_for
+from worker.answers.answering import Answer, Answerer, Skipped
+from worker.answers.batching import bisect, caps_for
+from worker.answers.golden import check_golden_records
+from worker.answers.tuning import Tuner
 from worker.bundle import Bundle, load_bundle, write_bundle
 from worker.clock import SystemClock
 from worker.errors import DecodeError, EncodeError, FeatureError, ScoringError, UnscorableError
-from worker.golden import check_golden_records
 from worker.ports import Record
 from worker.scorer import OnnxScorer
-from worker.tuning import Tuner
 
 pytestmark = pytest.mark.fast
 

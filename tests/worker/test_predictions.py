@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
+from worker.answers.json_columns import LARGEST
+from worker.answers.predictions import Detail, PredictionWriter, strongest, write_tokens
+from worker.answers.reading import Event
+from worker.answers.texts import LONGEST_CHARACTERS, TextsEncoder
 from worker.bundle import AttentionAxes, Bundle, Manifest
 from worker.features import EncodedText, TextEncoder
-from worker.json_columns import LARGEST
 from worker.messages import AttentionMap, Classification, ModelRef, Prediction
 from worker.ports import Record, Scores
-from worker.predictions import Detail, PredictionWriter, strongest, write_tokens
-from worker.reading import Event
-from worker.texts import LONGEST_CHARACTERS, TextsEncoder
 
 pytestmark = pytest.mark.fast
 

@@ -15,8 +15,8 @@ from worker.dead_letters.progress import Checkpoint, Outcome, Plan, from_note
 from worker.dead_letters.replay import Replay, Result, Target, size_bound
 from worker.errors import DecodeError, DeliveryError, RecordError, TopicMissingError, ValidationError
 from worker.messages import DeadLetter, Headers, Position
-from worker.outputs import point_to
 from worker.ports import Output, Record
+from worker.stream.outputs import point_to
 
 pytestmark = pytest.mark.fast
 

@@ -11,13 +11,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from worker.answering import Answer
+from worker.answers.answering import Answer
 from worker.errors import BrokerUnreachableError, DecodeError, DeliveryError, LimelightError, ValidationError
 from worker.messages import ModelRef, WorkerStatus
 from worker.metrics import Metrics
-from worker.ownership import Ownership
 from worker.ports import Offsets, Record
 from worker.reporting import ALERT_SECONDS, BURST_RECORDS, INTERVAL_SECONDS, Reporter, resident_bytes
+from worker.stream.ownership import Ownership
 from worker.transport.memory import MemoryBroker, MemorySource
 
 pytestmark = pytest.mark.fast

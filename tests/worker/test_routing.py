@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer
+from worker.answers.answering import Answer
+from worker.answers.routing import Answering, TopicRouter
 from worker.errors import ScoringError, SettingsError
 from worker.ports import Record
-from worker.routing import Answering, TopicRouter
 from worker.settings import Settings
 
 pytestmark = pytest.mark.fast

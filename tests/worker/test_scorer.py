@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.answers.golden import check_golden_records
 from worker.bundle import Bundle, Graph, Tensor, load_bundle, write_bundle
 from worker.errors import BundleError, BundleTensorError, ScoringError
 from worker.features import pad
-from worker.golden import check_golden_records
 from worker.scorer import OnnxScorer
 
 pytestmark = pytest.mark.fast

@@ -30,9 +30,9 @@ from deploy.local.kafka.secured.security import Security
 from deploy.local.kafka.secured.tokens import TokenIssuer
 from deploy.local.kafka.secured.users import GUEST, WORKER
 from worker.errors import AccessDeniedError
-from worker.ownership import Ownership
 from worker.ports import Output
 from worker.settings import Settings, variable
+from worker.stream.ownership import Ownership
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import client as kafka_python

@@ -1,6 +1,6 @@
 import pytest
 
-from worker.share import ALONE, Share
+from worker.process.share import ALONE, Share
 
 pytestmark = pytest.mark.fast
 

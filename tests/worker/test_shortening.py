@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.answers.shortening import STRONGEST, keep_strongest
 from worker.messages import AttentionMap, Classification, ModelRef, Position, Prediction
-from worker.shortening import STRONGEST, keep_strongest
 
 pytestmark = pytest.mark.fast
 

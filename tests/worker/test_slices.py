@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.ports import Partition, Record
-from worker.slices import Slice, SliceQueue, cut, join, size_of
+from worker.stream.slices import Slice, SliceQueue, cut, join, size_of
 
 pytestmark = pytest.mark.fast
 

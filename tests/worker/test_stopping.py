@@ -10,7 +10,7 @@ pytestmark = pytest.mark.fast
 
 BEGIN = """
 import os, signal, sys, threading, time
-from worker.stopping import Stopping
+from worker.process.stopping import Stopping
 stopping = Stopping(limit_seconds={limit})
 """
 

@@ -17,22 +17,23 @@ from kafka.admin import ConfigResource
 from kafka.errors import KafkaTimeoutError
 
 from deploy.local.kafka.topics import create_topics
-from worker.answering import Answer, Answerer
-from worker.attempts import Attempts
-from worker.batching import caps_for
-from worker.breaker import CircuitBreaker
+from worker.answers.answering import Answer, Answerer
+from worker.answers.batching import caps_for
+from worker.answers.shortening import STRONGEST
+from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery, next_offsets
 from worker.errors import DeadLetterRefusedError, LimelightError
 from worker.messages import DeadLetter, Headers, Position, Prediction
-from worker.outputs import encoded_bytes
-from worker.ownership import Ownership
-from worker.pipeline import Pipeline
 from worker.ports import Output, Partition, Record, Sink, Source
 from worker.scorer import OnnxScorer
 from worker.settings import Settings
-from worker.shortening import STRONGEST
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.delivery import SliceDelivery, next_offsets
+from worker.stream.outputs import encoded_bytes
+from worker.stream.ownership import Ownership
+from worker.stream.pipeline import Pipeline
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
 from worker.transport.kafka_python import transactions as kafka_transactions
@@ -40,7 +41,6 @@ from worker.transport.kafka_python.appending import append
 from worker.transport.kafka_python.header_names import HeaderName
 from worker.transport.librdkafka import transactions as librdkafka_transactions
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
-from worker.tuning import Tuner
 
 PARTITIONS = 3
 OUTPUT_PARTITIONS = 2

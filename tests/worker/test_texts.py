@@ -5,9 +5,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker.answers.texts import LONGEST_CHARACTERS, TextsEncoder
 from worker.errors import FeatureError
 from worker.features import PAD, PAD_ID, UNKNOWN, TextEncoder, pad
-from worker.texts import LONGEST_CHARACTERS, TextsEncoder
 
 pytestmark = pytest.mark.fast
 

@@ -8,9 +8,9 @@ from pydantic import SecretStr
 
 from worker.errors import ValidationError
 from worker.messages import DeadLetter, Position
-from worker.outputs import encoded_bytes, point_to
 from worker.ports import Output, Record
 from worker.settings import Settings
+from worker.stream.outputs import encoded_bytes, point_to
 from worker.topics.checks import POINTER_BYTES, check_cluster
 from worker.topics.facts import Absence, Access, ClusterFacts, Identities, TopicFacts
 from worker.topics.findings import Finding

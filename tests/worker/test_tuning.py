@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answering import Answer, Answerer
-from worker.batching import Caps
+from worker.answers.answering import Answer, Answerer
+from worker.answers.batching import Caps
+from worker.answers.tuning import CANDIDATES, DEFAULT, MARGIN, ROUNDS, SLICE_ROWS, Tuner
 from worker.bundle import Bundle
 from worker.clock import SystemClock
 from worker.messages import Prediction
 from worker.ports import Record
 from worker.scorer import OnnxScorer
-from worker.tuning import CANDIDATES, DEFAULT, MARGIN, ROUNDS, SLICE_ROWS, Tuner
 
 pytestmark = pytest.mark.fast
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from worker.bench.assignment import Assignment
 from worker.bench.errors import BenchError
 from worker.bench.side_process import SideProcess
-from worker.ownership import Ownership
 from worker.settings import Settings
+from worker.stream.ownership import Ownership
 from worker.transport.connections import Connections, GroupSource
 
 TICK_SECONDS = 0.002

@@ -8,20 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-from worker.answering import Answer
-from worker.attempts import Attempts
+from worker.answers.answering import Answer
 from worker.bench.assignment import Assignment
 from worker.bench.errors import BenchError
-from worker.breaker import CircuitBreaker
 from worker.building import build_model
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
 from worker.errors import LimelightError
 from worker.models.serving import LoadedModel
-from worker.ownership import Ownership
-from worker.pipeline import SLICES_AHEAD, Pipeline
 from worker.ports import Record
 from worker.settings import Settings
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.delivery import SliceDelivery
+from worker.stream.ownership import Ownership
+from worker.stream.pipeline import SLICES_AHEAD, Pipeline
 from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
 
 DRAIN_SECONDS = 600.0

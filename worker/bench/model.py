@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.batching import caps_for, plan_batches
+from worker.answers.batching import caps_for, plan_batches
 from worker.bench.assignment import Assignment
 from worker.bundle import PROBABILITIES
 from worker.features import TextEncoder, pad

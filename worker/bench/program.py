@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from worker.bench.errors import BenchError
-from worker.parentage import PR_SET_PDEATHSIG
+from worker.process.parentage import PR_SET_PDEATHSIG
 
 STOP_SECONDS = 30.0
 """Longer than a worker takes to drain."""

@@ -5,10 +5,10 @@ import platform
 from datetime import UTC, datetime
 from importlib import metadata
 
+from worker.answers.caps_cache import processor_name
 from worker.bench.assignment import Assignment
 from worker.bench.figures import Setup
-from worker.caps_cache import processor_name
-from worker.cpus import available_cpus
+from worker.process.cpus import available_cpus
 
 PACKAGES = ("onnxruntime", "kafka-python", "confluent-kafka")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from worker.bench.errors import BenchError
-from worker.child import Child, ChildEndedError
+from worker.process.child import Child, ChildEndedError
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")

@@ -10,8 +10,8 @@ from worker.errors import LimelightError
 from worker.fleet.supervisor import HOPELESS
 from worker.logs import configure
 from worker.ports import Offsets
+from worker.process.share import ALONE, Share
 from worker.settings import Settings
-from worker.share import ALONE, Share
 
 
 def run_as_member(arguments: argparse.Namespace) -> int:

@@ -8,8 +8,8 @@ from pathlib import Path
 from worker.beginning import Begin
 from worker.commands import _types as types
 from worker.errors import SettingsError
-from worker.parentage import die_with_parent
-from worker.share import Share
+from worker.process.parentage import die_with_parent
+from worker.process.share import Share
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ MAX_DIGITS = 9
 _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 """What Kafka takes for the name of a topic."""
 POINTER_HEADERS = ("limelight.value.bytes", "limelight.value.sha256")
-"""The last two of a pointer, see `worker.outputs.point_to`."""
+"""The last two of a pointer, see `worker.stream.outputs.point_to`."""
 
 
 class Pointer(NamedTuple):

@@ -14,7 +14,7 @@ a process dies               it is started again, after a pause that doubles whi
 it ends by an error that no  the others finish what they have read, and the worker ends with
 restart cures                status 1: `supervisor.HOPELESS`
 SIGTERM or Ctrl-C            every process is told the same, and finishes; a second one ends all
-the parent dies              the kernel ends the processes: `worker.parentage`
+the parent dies              the kernel ends the processes: `worker.process.parentage`
 a page is asked for          the processes' own pages, merged: `pages`
 an administrator's order     every process is told, those that are started later, too
 ===========================  ======================================================================

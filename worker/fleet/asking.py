@@ -4,7 +4,7 @@ import contextlib
 import socket
 from typing import NamedTuple
 
-from worker.http_server import find_address
+from worker.process.http_server import find_address
 
 ANSWER_SECONDS = 1.0
 """A page takes milliseconds; whoever asked us waits for all processes, one after the other."""

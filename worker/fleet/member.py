@@ -20,7 +20,7 @@ class Member:
         Args:
             number: counted from 0.
             start: starts the process.
-            host: where its pages are; see `worker.http_server`.
+            host: where its pages are; see `worker.process.http_server`.
         """
         self.number = number
         self.host = host

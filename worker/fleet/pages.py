@@ -1,4 +1,4 @@
-"""The pages of all processes as those of one worker; see `worker.health`.
+"""The pages of all processes as those of one worker; see `worker.process.health`.
 
 A process that does not answer is starting or was just started again: the worker is not ready, but alive, for that is
 being seen to. Only one that hangs makes ``/livez`` fail.
@@ -14,7 +14,7 @@ import msgspec
 from worker.fleet.asking import Page, ask
 from worker.fleet.exposition import Exposition
 from worker.fleet.member import Member
-from worker.http_server import METRICS_TYPE, Response
+from worker.process.http_server import METRICS_TYPE, Response
 
 START_SECONDS = 90.0
 """A process that has not answered for so long after its start hangs."""
@@ -43,7 +43,7 @@ class MergedPages:
         self._lock = threading.Lock()
 
     def page(self, path: str) -> Response | None:
-        """Implements `worker.http_server.Pages`."""
+        """Implements `worker.process.http_server.Pages`."""
         match path:
             case "/livez":
                 return self._livez()

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import structlog
 
-from worker.admin import Administration
 from worker.fleet.facts import read_facts
 from worker.fleet.launch import build_members
 from worker.fleet.pages import MergedPages
 from worker.fleet.reading import Reading
 from worker.fleet.supervisor import Supervisor
-from worker.http_server import HttpServer, Orders
-from worker.instance import Instance
 from worker.logs import configure
-from worker.start import Start
-from worker.stopping import LEAVE_SECONDS, Stopping
+from worker.process.admin import Administration
+from worker.process.http_server import HttpServer, Orders
+from worker.process.instance import Instance
+from worker.process.start import Start
+from worker.process.stopping import LEAVE_SECONDS, Stopping
 
 NOTICE_SECONDS = 2.0
 """For noticing that the processes have ended, beyond the time that they have for it."""
@@ -32,7 +32,7 @@ def run_processes(processes: int, *, bundle: Path | None, ready_file: Path | Non
     Args:
         processes: how many.
         bundle: the option, if it was given.
-        ready_file: written once, when all are ready; see `worker.start`.
+        ready_file: written once, when all are ready; see `worker.process.start`.
 
     Raises:
         SettingsError: a setting is not allowed, or the health port is taken.

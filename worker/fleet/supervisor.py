@@ -8,7 +8,7 @@ import structlog
 
 from worker.errors import ProcessesError
 from worker.fleet.member import Member, describe_exit
-from worker.stopping import Stopping
+from worker.process.stopping import Stopping
 
 HOPELESS = 78
 """Status of a process that ended by an error that no restart cures: sysexits.h calls it a configuration error."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.answering import Answer, Answerer
+from worker.answers.answering import Answer, Answerer
 from worker.errors import ScoringError
 from worker.messages import ModelRef
 from worker.models.deployment import SLOTS

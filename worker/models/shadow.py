@@ -21,13 +21,13 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from worker.answering import Answer
-from worker.child import Child, ChildEndedError
+from worker.answers.answering import Answer
 from worker.errors import LimelightError
 from worker.messages import Classification
 from worker.metrics import ShadowMetrics
 from worker.models.serving import Plan
 from worker.ports import Clock, Record
+from worker.process.child import Child, ChildEndedError
 
 WAITING_SLICES = 4
 """Between scoring and shadow; what comes while they wait is dropped."""

@@ -5,8 +5,8 @@ from typing import Literal, Self
 from pydantic import DirectoryPath, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
-from worker.credentials import find_contradiction
 from worker.settings.config import CONFIG
+from worker.settings.credentials import find_contradiction
 from worker.settings.names import variable
 from worker.settings.values import Properties, Servers
 

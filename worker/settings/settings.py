@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from pydantic import SecretStr, ValidationError, model_validator
 
-from worker.credentials import read_directory, read_named_files
 from worker.errors import SettingsError
 from worker.settings.answers import AnswerSettings
 from worker.settings.brokers import BrokerSettings
+from worker.settings.credentials import read_directory, read_named_files
 from worker.settings.masking import describe
 from worker.settings.model import ModelSettings
 from worker.settings.names import refuse_unknown, variable

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from worker.errors import SettingsError
-from worker.ownership import Ownership
 from worker.ports import Offsets, Sink, Source
 from worker.settings import Settings, variable
+from worker.stream.ownership import Ownership
 from worker.transport.at_least_once import AtLeastOnceSink
 from worker.transport.membership import Membership
 from worker.transport.producing import Producers, TransactionalProducers

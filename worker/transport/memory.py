@@ -9,9 +9,9 @@ from contextlib import nullcontext, suppress
 
 from worker.errors import DeliveryError, TopicMissingError
 from worker.messages import Headers
-from worker.outputs import encoded_bytes
-from worker.ownership import Ownership
 from worker.ports import Claim, Committed, Offsets, Output, Partition, Record
+from worker.stream.outputs import encoded_bytes
+from worker.stream.ownership import Ownership
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.terms import refused_error
 

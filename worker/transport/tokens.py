@@ -16,9 +16,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from worker.credentials import read_secret
 from worker.errors import AccessDeniedError
 from worker.settings import Settings, variable
+from worker.settings.credentials import read_secret
 
 ANSWER_SECONDS = 5.0
 ANSWER_BYTES = 256 * 1024

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from worker.admin import Administration
 from worker.clock import SystemClock
 from worker.fleet import pages as merged_pages
 from worker.fleet.asking import Page, ask
 from worker.fleet.member import Member
 from worker.fleet.pages import MergedPages
 from worker.fleet.reading import Reading
-from worker.health import HealthServer, Heartbeat, Readiness
-from worker.http_server import Response
+from worker.process.admin import Administration
+from worker.process.health import HealthServer, Heartbeat, Readiness
+from worker.process.http_server import Response
 
 pytestmark = pytest.mark.fast
 

@@ -57,8 +57,8 @@ def test_a_process_tells_its_parent_what_no_restart_cures(tmp_path: Path) -> Non
 
 def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
     """Killed, it has no time to say goodbye."""
-    child = "from worker.parentage import die_with_parent; import os, sys, time\n"
-    child += "die_with_parent(os.getppid()); print(os.getpid(), flush=True); time.sleep(60)"
+    child = "from worker.process.parentage import die_with_parent; import os, signal\n"
+    child += "die_with_parent(os.getppid()); print(os.getpid(), flush=True); signal.pause()"
     parent = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"],
         stdout=subprocess.PIPE,

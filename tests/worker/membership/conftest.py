@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from worker.ownership import Ownership
 from worker.ports import Record, Sink, Source
 from worker.settings import Settings
+from worker.stream.ownership import Ownership
 from worker.transport.connections import Connections
 from worker.transport.deadline import Deadline
 from worker.transport.memory import MemoryAtLeastOnceSink, MemoryBroker, MemorySink, MemorySource

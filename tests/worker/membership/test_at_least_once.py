@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
-from worker.attempts import Attempts
-from worker.breaker import CircuitBreaker
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
 from worker.errors import DeliveryError, OutputRefusedError
-from worker.ownership import Ownership
-from worker.pipeline import Pipeline
 from worker.ports import Committed, Output, Partition, Record
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.delivery import SliceDelivery
+from worker.stream.ownership import Ownership
+from worker.stream.pipeline import Pipeline
 from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.memory import MemoryAtLeastOnceSink, MemoryBroker, MemorySource

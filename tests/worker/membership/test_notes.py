@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from worker.attempts import Attempts
 from worker.ports import Committed, Record
+from worker.stream.attempts import Attempts
 from worker.transport.deadline import Deadline
 
 RECORDS = 3

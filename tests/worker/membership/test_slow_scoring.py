@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from kafka import KafkaAdminClient
 
-from worker.answering import Answer
-from worker.attempts import Attempts
-from worker.breaker import CircuitBreaker
+from worker.answers.answering import Answer
 from worker.clock import SystemClock
-from worker.delivery import SliceDelivery
-from worker.pipeline import Pipeline
 from worker.ports import Record
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.delivery import SliceDelivery
+from worker.stream.pipeline import Pipeline
 from worker.transport.deadline import Deadline
 
 pytestmark = pytest.mark.kafka

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from worker.answering import Skipped
+from worker.answers.answering import Skipped
 from worker.errors import DecodeError
 from worker.metrics import Metrics
 from worker.models.serving import Plan

@@ -10,9 +10,9 @@ from kafka.errors import CoordinatorNotAvailableError, NoError
 from kafka.structs import OffsetAndMetadata
 
 from deploy.local.kafka.topics import create_topics
-from worker.ownership import Ownership
 from worker.ports import Output, Record, Sink
 from worker.settings import Settings
+from worker.stream.ownership import Ownership
 from worker.transport.connections import Connections, Feed, GroupSource
 from worker.transport.deadline import Deadline
 

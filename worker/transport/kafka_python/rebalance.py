@@ -9,8 +9,8 @@ from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
-from worker.ownership import Ownership
 from worker.ports import Committed, Partition
+from worker.stream.ownership import Ownership
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import describe
 from worker.transport.membership import Membership

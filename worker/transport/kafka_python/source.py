@@ -23,8 +23,8 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState
 
 from worker.errors import BrokerUnreachableError, DeliveryError
-from worker.ownership import Ownership
 from worker.ports import Committed, Offsets, Partition, Record
+from worker.stream.ownership import Ownership
 from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, principal, require_partitions, transport_error

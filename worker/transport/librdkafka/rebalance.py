@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from worker.errors import BrokerUnreachableError, DeliveryError, FencedError
-from worker.ownership import Ownership
 from worker.ports import Partition
+from worker.stream.ownership import Ownership
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.librdkafka.client import log
 from worker.transport.librdkafka.commits import GroupCommits

@@ -8,8 +8,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
 from worker.errors import BrokerUnreachableError, DeliveryError, LimelightError
-from worker.ownership import Ownership
 from worker.ports import Committed, Offsets, Partition, Record
+from worker.stream.ownership import Ownership
 from worker.transport import terms
 from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets

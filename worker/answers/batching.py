@@ -2,7 +2,8 @@
 
 A batch is padded to its longest row, so rows of one length share a batch: with a long tail of lengths this is three
 times as fast as batching in the order of arrival (`tests/bench/buckets.py`). Two caps bound a batch: its rows, and its
-padded cells, rows times the longest. What they should be depends on the model and the machine: see `worker.tuning`.
+padded cells, rows times the longest. What they should be depends on the model and the machine: see
+`worker.answers.tuning`.
 """
 
 from collections.abc import Callable, Iterator, Sequence

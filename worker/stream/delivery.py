@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.answering import Answer, Skipped
+from worker.answers.answering import Answer, Skipped
 from worker.errors import DeadLetterRefusedError, DeliveryError, OutputRefusedError, UndeliverableError
-from worker.outputs import OutputWriter
-from worker.ownership import Epochs, Ownership
 from worker.ports import Clock, Partition, Record, Sink
+from worker.stream.outputs import OutputWriter
+from worker.stream.ownership import Epochs, Ownership
 
 log = structlog.get_logger("worker")
 

@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Generic, TypeVar
 
 from worker.errors import LimelightError
-from worker.parentage import die_with_parent
+from worker.process.parentage import die_with_parent
 
 START_SECONDS = 30.0
 """Loading the model takes half a second; a busy machine may need longer."""

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from worker.answers.limits import Limits
 from worker.errors import DecodeError, ValidationError
-from worker.limits import Limits
 from worker.messages import event_type
 from worker.ports import Record
 

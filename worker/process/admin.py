@@ -1,4 +1,4 @@
-"""What an administrator may order over HTTP, with a token: see `worker.health` for the pages that need none."""
+"""What an administrator may order over HTTP, with a token: see `worker.process.health` for the pages that need none."""
 
 import hmac
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import structlog
 
-from worker.http_server import Response, answer_error
+from worker.process.http_server import Response, answer_error
 
 SCHEME = "Bearer "
 

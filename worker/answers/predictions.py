@@ -1,7 +1,7 @@
 """Writes the model's answers as JSON Predictions, a micro-batch at a time.
 
-What is the same for all of a bundle's answers is written once (`worker.prediction_form`), what many tokens have in
-common is written for all of them at once (`worker.json_columns`); the rest of a record is one formatting.
+What is the same for all of a bundle's answers is written once (`worker.answers.prediction_form`), what many tokens have
+in common is written for all of them at once (`worker.answers.json_columns`); the rest of a record is one formatting.
 """
 
 import heapq
@@ -15,13 +15,13 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from worker.answers.json_columns import WEIGHT_BYTES, WEIGHT_LIMIT, quote_tokens, write_spans, write_weights
+from worker.answers.prediction_form import draw_form
+from worker.answers.reading import Event
+from worker.answers.texts import Texts
 from worker.bundle import Manifest
-from worker.json_columns import WEIGHT_BYTES, WEIGHT_LIMIT, quote_tokens, write_spans, write_weights
 from worker.messages import WEIGHT_DECIMALS, ModelRef
 from worker.ports import Scores
-from worker.prediction_form import draw_form
-from worker.reading import Event
-from worker.texts import Texts
 
 _encode = msgspec.json.Encoder().encode
 _TRUTHS = {False: b"false", True: b"true"}

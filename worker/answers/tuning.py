@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from worker.batching import Caps, caps_for
+from worker.answers.batching import Caps, caps_for
 
 DEFAULT_ROWS = 32
 CANDIDATES = tuple(map(caps_for, (8, 16, DEFAULT_ROWS, 64, 128)))

@@ -8,9 +8,9 @@
            <─────────── pipe ───── answer
            <── end of the pipe ─── died, or was ended after HANG_SECONDS: once more in a new child, then a dead letter
 
-The child (see `worker.child`) loads the model for itself. It is kept for some seconds after the last suspect, because a
-worker that died usually left several partitions of them. Where it cannot load the model, nothing is to blame but the
-place: no suspect is scored until a child has loaded it, and the circuit breaker waits for that.
+The child (see `worker.process.child`) loads the model for itself. It is kept for some seconds after the last suspect,
+because a worker that died usually left several partitions of them. Where it cannot load the model, nothing is to blame
+but the place: no suspect is scored until a child has loaded it, and the circuit breaker waits for that.
 """
 
 import time
@@ -20,10 +20,10 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from worker.answering import Answer
-from worker.child import Child, ChildEndedError
+from worker.answers.answering import Answer
 from worker.errors import LimelightError, ScoringError, UnscorableError
 from worker.ports import Record
+from worker.process.child import Child, ChildEndedError
 
 Answering = Callable[[Sequence[Record]], list[Answer]]
 Plan = TypeVar("Plan")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import compress
 from typing import NamedTuple, Self
 
-from worker.answering import Answer
-from worker.ownership import Epochs
+from worker.answers.answering import Answer
 from worker.ports import Partition, Record
+from worker.stream.ownership import Epochs
 
 
 class Slice(NamedTuple):

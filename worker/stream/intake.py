@@ -6,13 +6,13 @@ from itertools import groupby
 
 import structlog
 
-from worker.answering import Timer
-from worker.attempts import Attempts
+from worker.answers.answering import Timer
 from worker.errors import LimelightError
-from worker.ownership import Ownership
 from worker.ports import Offsets, Record, Source
-from worker.recovery import Recovery
-from worker.slices import Slice, cut, size_of
+from worker.stream.attempts import Attempts
+from worker.stream.ownership import Ownership
+from worker.stream.recovery import Recovery
+from worker.stream.slices import Slice, cut, size_of
 
 log = structlog.get_logger("worker")
 

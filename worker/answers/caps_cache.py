@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from worker.batching import Caps
+from worker.answers.batching import Caps
 from worker.files import write_file
 
 SCHEMA_VERSION = 1

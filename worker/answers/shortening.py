@@ -4,8 +4,8 @@ from typing import TypeVar
 
 import msgspec
 
+from worker.answers.predictions import strongest
 from worker.messages import AttentionMap, Prediction
-from worker.predictions import strongest
 
 STRONGEST = 8
 """Weights that stay: enough to say where the model looked, in less than a kilobyte."""

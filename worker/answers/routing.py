@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from worker.answering import Answer
+from worker.answers.answering import Answer
 from worker.ports import Record
 
 Answering = Callable[[Sequence[Record]], list[Answer]]

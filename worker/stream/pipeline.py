@@ -13,10 +13,9 @@
 Reading never waits for scoring, so a slow model cannot cost the membership of the group; it only stops fetching while
 `SLICES_AHEAD` slices are under way, which bounds the memory. Records are delivered in the order in which they were
 read, and every slice that is ready when a transaction begins is committed with it: what a transaction costs, whatever
-its size, is shared by more records where more are waiting.
-After an abort everything behind the aborted slice is stale (see `worker.ownership`): it is dropped wherever it is, and
-read again from the committed offsets. A model that fails is no abort of one slice: the circuit breaker keeps everything
-waiting until it answers again. Knows only ports.
+its size, is shared by more records where more are waiting. After an abort everything behind the aborted slice is stale
+(see `worker.stream.ownership`): it is dropped wherever it is, and read again from the committed offsets. A model that
+fails is no abort of one slice: the circuit breaker keeps everything waiting until it answers again. Knows only ports.
 """
 
 import time
@@ -25,17 +24,17 @@ from typing import Protocol
 
 import structlog
 
-from worker.answering import Answer, Timer
-from worker.attempts import Attempts
-from worker.breaker import CircuitBreaker
+from worker.answers.answering import Answer, Timer
 from worker.errors import LimelightError, RecordError, ScoringError
-from worker.intake import Intake
-from worker.ownership import Epochs, Ownership
 from worker.ports import Offsets, Record, Source
-from worker.recovery import Recovery
-from worker.slices import Slice, SliceQueue, join
-from worker.stage_threads import StageThreads
-from worker.under_way import UnderWay
+from worker.stream.attempts import Attempts
+from worker.stream.breaker import CircuitBreaker
+from worker.stream.intake import Intake
+from worker.stream.ownership import Epochs, Ownership
+from worker.stream.recovery import Recovery
+from worker.stream.slices import Slice, SliceQueue, join
+from worker.stream.stage_threads import StageThreads
+from worker.stream.under_way import UnderWay
 
 log = structlog.get_logger("worker")
 
@@ -47,7 +46,7 @@ IDLE_SECONDS = 0.2
 
 
 class Answering(Protocol):
-    """What the pipeline asks of `worker.caution`."""
+    """What the pipeline asks of `worker.stream.caution`."""
 
     def __call__(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
         """Answers every record, or raises `ScoringError`."""
@@ -55,7 +54,7 @@ class Answering(Protocol):
 
 
 class Delivery(Protocol):
-    """What the pipeline asks of `worker.delivery`."""
+    """What the pipeline asks of `worker.stream.delivery`."""
 
     def deliver(
         self,

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from worker.answering import Answer
+from worker.answers.answering import Answer
+from worker.answers.shortening import keep_strongest
 from worker.errors import EncodeError, RecordError
 from worker.messages import DeadLetter, Headers
 from worker.ports import Output, Record, Sink
-from worker.shortening import keep_strongest
 
 BATCH_OVERHEAD_BYTES = 61 + 36
 """Header of a batch, and at most: length, attributes, timestamp and offset deltas, and the lengths inside a record."""

@@ -1,7 +1,7 @@
 """Texts of a whole slice, as the model reads them: one array for all of their tokens in place of a list for each text.
 
-`TextEncoder` is the specification. ASCII texts take the way of `worker.ascii_tokens`; others, and long ones, are
-encoded one by one.
+`TextEncoder` is the specification. ASCII texts take the way of `worker.answers.ascii_tokens`; others, and long ones,
+are encoded one by one.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.ascii_tokens import TAIL, TokenIndex, split_all
+from worker.answers.ascii_tokens import TAIL, TokenIndex, split_all
 from worker.errors import FeatureError
 from worker.features import PAD_ID, TextEncoder
 

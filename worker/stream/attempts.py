@@ -4,7 +4,7 @@ Before the first records of a newly assigned partition are scored, their offset 
 of workers that began there. The next transaction commits an empty note, and who gives a partition back in good order
 before it has sent anything from there takes its own note back. So a number that grows means that workers died without
 getting past the offset. After `DEATHS` of them the records that may hold the killer are *suspects*: they are scored one
-by one, where a death does not matter (see `worker.caution`).
+by one, where a death does not matter (see `worker.stream.caution`).
 
 ::
 

@@ -14,7 +14,13 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 
 import structlog
 
-from worker.batching import bisect, plan_batches
+from worker.answers.batching import bisect, plan_batches
+from worker.answers.lanes import Lanes
+from worker.answers.limits import Limits
+from worker.answers.predictions import Detail, PredictionWriter, TokenLists, write_tokens
+from worker.answers.reading import Event, EventReader
+from worker.answers.texts import Texts, TextsEncoder
+from worker.answers.tuning import Trial, Tuner
 from worker.bundle import Manifest
 from worker.errors import (
     BundleError,
@@ -25,14 +31,8 @@ from worker.errors import (
     ScoringError,
     UnscorableError,
 )
-from worker.lanes import Lanes
-from worker.limits import Limits
 from worker.messages import ModelRef
 from worker.ports import Clock, Record, Scorer, Scores
-from worker.predictions import Detail, PredictionWriter, TokenLists, write_tokens
-from worker.reading import Event, EventReader
-from worker.texts import Texts, TextsEncoder
-from worker.tuning import Trial, Tuner
 
 
 class Skipped(Enum):

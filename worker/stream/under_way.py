@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable
 
-from worker.slices import Slice
+from worker.stream.slices import Slice
 
 
 class UnderWay:

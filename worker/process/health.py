@@ -9,7 +9,7 @@ page         200                                           503
 ===========  ============================================  =====================================
 
 With an administrator's token, POST ``/pause`` stops the reading, POST ``/resume`` goes on, and POST ``/drain`` ends the
-worker as SIGTERM does: see `worker.admin`.
+worker as SIGTERM does: see `worker.process.admin`.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ from typing import Self
 
 import msgspec
 
-from worker.http_server import METRICS_TYPE, HttpServer, Orders, Response
 from worker.ports import Clock
+from worker.process.http_server import METRICS_TYPE, HttpServer, Orders, Response
 
 
 class Heartbeat:

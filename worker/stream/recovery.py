@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from worker.errors import LimelightError
-from worker.ownership import Ownership
+from worker.stream.ownership import Ownership
 
 
 class Recovery:
