@@ -80,7 +80,9 @@ def broker() -> Iterator[str]:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """For ``-m fast``, modules without a fast test are not even imported: some of them import TensorFlow."""
     if config.option.markexpr == "fast" and collection_path.name.startswith("test_"):
-        return "pytest.mark.fast" not in collection_path.read_text() or None
+        # A fixture of the directory may have fast parameters.
+        sources = (collection_path, collection_path.with_name("conftest.py"))
+        return not any(path.exists() and "pytest.mark.fast" in path.read_text() for path in sources) or None
     return None
 
 
