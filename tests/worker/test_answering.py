@@ -1,23 +1,22 @@
 import gc
 import weakref
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from assembled import build_answerer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.answers.answering import Answer, Answerer
-from worker.answers.batching import Caps, caps_for
+from worker.answers.batching import Caps
 from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
 from worker.errors import DecodeError, FeatureError, RecordError, ScoringError, ValidationError
 from worker.messages import Prediction
 from worker.ports import Record
-from worker.scorer import OnnxScorer
 
 pytestmark = pytest.mark.fast
 
@@ -34,19 +33,7 @@ class FixedClock:
 
 @pytest.fixture(scope="module")
 def make_answerer(tiny_bundle: Bundle) -> Callable[[], Answerer]:
-    return lambda: Answerer(
-        tiny_bundle.manifest,
-        tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
-        OnnxScorer(tiny_bundle),
-        prove=lambda: None,
-        record_field="text",
-        id_field="id",
-        skip_tombstones=False,
-        tuner=Tuner(caps_for(4)),
-        lanes=2,
-        clock=FixedClock(),
-        timer=lambda _: nullcontext(),
-    )
+    return lambda: build_answerer(tiny_bundle, lanes=2, clock=FixedClock())
 
 
 @pytest.fixture(scope="module")

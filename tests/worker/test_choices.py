@@ -2,21 +2,18 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import msgspec
 import pytest
+from assembled import build_answerer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answers.answering import Answer, Answerer
-from worker.answers.batching import caps_for
+from worker.answers.answering import Answer
 from worker.answers.limits import Limits
 from worker.answers.predictions import Detail, strongest
-from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
-from worker.clock import SystemClock
 from worker.errors import DecodeError, FeatureError, SettingsError
 from worker.messages import Prediction
 from worker.ports import Record
@@ -31,19 +28,7 @@ Ask = Callable[..., list[Answer]]
 @pytest.fixture(scope="module")
 def ask(tiny_bundle: Bundle) -> Ask:
     def ask(*records: Record, **choices: Any) -> list[Answer]:
-        return Answerer(
-            tiny_bundle.manifest,
-            tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
-            OnnxScorer(tiny_bundle),
-            prove=lambda: None,
-            record_field="text",
-            id_field="id",
-            skip_tombstones=False,
-            tuner=Tuner(caps_for(4)),
-            clock=SystemClock(),
-            timer=lambda _: nullcontext(),
-            **choices,
-        ).answer(records)
+        return build_answerer(tiny_bundle, **choices).answer(records)
 
     return ask
 

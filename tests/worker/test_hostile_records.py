@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from assembled import build_answerer
 
-from worker.answers.answering import Answerer
 from worker.answers.batching import caps_for
 from worker.answers.golden import check_golden_records
 from worker.answers.tuning import Tuner
@@ -120,18 +120,7 @@ def run(tiny_bundle: Bundle) -> Callable[[MemoryBroker], None]:
     """Answers everything that stands on a broker, with a new worker."""
     scorer = OnnxScorer(tiny_bundle)
     prove = partial(check_golden_records, tiny_bundle, scorer)
-    answerer = Answerer(
-        tiny_bundle.manifest,
-        tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
-        scorer,
-        prove=prove,
-        record_field="text",
-        id_field="id",
-        skip_tombstones=False,
-        tuner=Tuner(caps_for(32)),
-        clock=SystemClock(),
-        timer=lambda _: nullcontext(),
-    )
+    answerer = build_answerer(tiny_bundle, scorer, prove=prove, tuner=Tuner(caps_for(32)))
 
     def answer_all(broker: MemoryBroker) -> None:
         ownership = Ownership()

@@ -2,15 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 
 import msgspec
 import pytest
+from assembled import Member
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.answers.answering import Answer
-from worker.clock import SystemClock
 from worker.errors import (
     BrokerUnreachableError,
     DecodeError,
@@ -21,56 +20,22 @@ from worker.errors import (
 )
 from worker.messages import DeadLetter
 from worker.ports import Partition, Record
-from worker.stream.attempts import DEATHS, Attempts
-from worker.stream.breaker import CircuitBreaker
-from worker.stream.delivery import SliceDelivery
+from worker.stream.attempts import DEATHS
 from worker.stream.ownership import Ownership
-from worker.stream.pipeline import SLICES_AHEAD, Pipeline
-from worker.transport.memory import MemoryBroker, MemorySink, MemorySource
+from worker.stream.pipeline import SLICES_AHEAD
+from worker.transport.memory import MemoryBroker
 
 pytestmark = pytest.mark.fast
 
 PARTITIONS = [("events", number) for number in range(3)]
 
 
-class Member:
-    """A worker whose stages the test calls."""
+class FallibleMember(Member):
+    """One whose model can be made to fail."""
 
     def __init__(self, broker: MemoryBroker, partitions: list[Partition]) -> None:
-        self.ownership = Ownership()
-        self.source = MemorySource(broker, "events", self.ownership)
-        self.source.assign(partitions)
-        delivery = SliceDelivery(
-            MemorySink(broker),
-            self.ownership,
-            output_topic="predictions",
-            dead_letter_topic="dead",
-            group_id="group",
-            clock=SystemClock(),
-            committed=lambda *_: None,
-        )
         self.model_fails = False
-        self.pipeline = Pipeline(
-            self.source,
-            self.answer,
-            delivery,
-            self.ownership,
-            attempts=Attempts(self.source, reach_records=5 * 4),
-            breaker=CircuitBreaker(self.prove, changed=lambda _: None, probe_seconds=0),
-            slice_records=4,
-            slice_bytes=1 << 20,
-            timer=lambda _: nullcontext(),
-            aborted=lambda _: None,
-        )
-
-    def act(self, action: str) -> bool:
-        match action:
-            case "read":
-                return self.pipeline.read(timeout_seconds=0) > 0
-            case "score":
-                return self.pipeline.score(timeout_seconds=0)
-            case _:
-                return self.pipeline.deliver(timeout_seconds=0)
+        super().__init__(broker, partitions, answer=self.answer, prove=self.prove)
 
     def answer(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
         """Every third record is refused; the others are answered by their own position."""
@@ -85,7 +50,7 @@ class Member:
             raise ScoringError("the model failed")
 
 
-def rebalance(members: list[Member], first: set[int]) -> None:
+def rebalance(members: list[FallibleMember], first: set[int]) -> None:
     """Cooperatively: what moves is withdrawn before it is granted."""
     wanted = [[p for p in PARTITIONS if (p[1] in first) == (member is members[0])] for member in members]
     for member, partitions in zip(members, wanted, strict=True):
@@ -122,7 +87,7 @@ actions = st.one_of(
 @given(st.lists(actions, max_size=80))
 def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tuple[object, object]]) -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    members = [Member(broker, PARTITIONS), Member(broker, [])]
+    members = [FallibleMember(broker, PARTITIONS), FallibleMember(broker, [])]
     for step in steps:
         match step:
             case "rebalance", set(first):
@@ -133,7 +98,7 @@ def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tup
                 for _ in range(3):
                     broker.append("events", partition, b"")
             case "die", int(number):
-                dead, members[number] = members[number], Member(broker, [])
+                dead, members[number] = members[number], FallibleMember(broker, [])
                 dead.source.assign([])
                 members[number].source.assign(
                     [p for p in PARTITIONS if p not in members[1 - number].source.assignment()]
@@ -160,7 +125,7 @@ def test_any_interleaving_answers_every_record_once_and_in_order(steps: list[tup
 
 def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for _ in range(4 * (SLICES_AHEAD + 2)):
         broker.append("events", 0, b"")
 
@@ -174,7 +139,7 @@ def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> Non
 
 def test_a_transaction_takes_everything_that_is_scored() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for number in range(9):
         broker.append("events", number % 3, b"")
     while member.act("read"):
@@ -189,7 +154,7 @@ def test_a_transaction_takes_everything_that_is_scored() -> None:
 
 def test_what_was_withdrawn_during_the_poll_is_left_to_its_new_owner() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for partition in (0, 1):
         broker.append("events", partition, b"")
     poll = member.source.poll
@@ -209,7 +174,7 @@ def test_what_was_withdrawn_during_the_poll_is_left_to_its_new_owner() -> None:
 
 def test_threads_deliver_everything_and_drain() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for number in range(90):
         broker.append("events", number % 3, b"")
     broker.failures += ["commit", "", "answer"]
@@ -225,7 +190,7 @@ def test_threads_deliver_everything_and_drain() -> None:
 
 def test_a_model_that_fails_keeps_everything_waiting_until_it_answers_again() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for number in range(9):
         broker.append("events", number % 3, b"")
     member.model_fails = True
@@ -244,7 +209,7 @@ def test_a_model_that_fails_keeps_everything_waiting_until_it_answers_again() ->
 
 def test_who_stops_does_not_wait_for_a_probe_of_every_slice_of_a_guilty_model() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for number in range(9):
         broker.append("events", number % 3, b"")
     while member.act("read"):
@@ -262,8 +227,8 @@ def test_the_letter_of_a_killer_says_how_many_workers_it_cost() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
     broker.append("events", 0, b"")
     for _ in range(DEATHS):
-        Member(broker, PARTITIONS).act("read")
-    member = Member(broker, PARTITIONS)
+        FallibleMember(broker, PARTITIONS).act("read")
+    member = FallibleMember(broker, PARTITIONS)
 
     def kill(records: Sequence[Record], *, suspect: bool) -> list[Answer]:
         assert suspect
@@ -279,7 +244,7 @@ def test_the_letter_of_a_killer_says_how_many_workers_it_cost() -> None:
 
 def test_a_member_stays_in_its_group_while_it_drains() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     broker.append("events", 0, b"")
     assert member.act("read")
     polls: list[bool] = []
@@ -297,7 +262,7 @@ def test_a_member_stays_in_its_group_while_it_drains() -> None:
 
 def test_a_member_polls_on_while_it_cannot_go_back() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     for _ in range(6):
         broker.append("events", 0, b"")
     broker.failures.append("commit")
@@ -323,7 +288,7 @@ def test_a_member_polls_on_while_it_cannot_go_back() -> None:
 
 def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_again() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     settled: list[str] = []
     member.pipeline._delivery._sink.settle = lambda: settled.append("settled")
     broker.append("events", 0, b"")
@@ -344,7 +309,7 @@ def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_aga
 
 def test_a_breaker_that_closes_while_reading_waits_for_room_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS[:1])
+    member = FallibleMember(broker, PARTITIONS[:1])
     counts = {0: 3, 1: 12}
     for partition, count in counts.items():
         for _ in range(count):
@@ -386,7 +351,7 @@ def test_a_breaker_that_closes_while_reading_waits_for_room_leaves_nothing_out(m
 @pytest.mark.parametrize(("partitions", "finished"), [(PARTITIONS, True), ([], False)])
 def test_a_backfill_is_finished_where_its_partitions_are(partitions: list[Partition], finished: bool) -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, partitions)
+    member = FallibleMember(broker, partitions)
     member.pipeline._intake._until = dict.fromkeys(PARTITIONS, 0)
 
     assert member.pipeline.is_finished == finished
@@ -459,7 +424,7 @@ class TestOwnership:
 
 def test_errors_that_cannot_be_retried_come_out() -> None:
     broker = MemoryBroker({"events": 3, "predictions": 3, "dead": 3})
-    member = Member(broker, PARTITIONS)
+    member = FallibleMember(broker, PARTITIONS)
     broker.append("events", 0, b"")
 
     def refuse(*_: object, **__: object) -> None:

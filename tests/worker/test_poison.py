@@ -1,13 +1,13 @@
 """A record that the model cannot score does not take its neighbours along; a model that cannot score blames nobody."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from assembled import build_answerer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,6 @@ from worker.answers.batching import bisect, caps_for
 from worker.answers.golden import check_golden_records
 from worker.answers.tuning import Tuner
 from worker.bundle import Bundle, load_bundle, write_bundle
-from worker.clock import SystemClock
 from worker.errors import DecodeError, EncodeError, FeatureError, ScoringError, UnscorableError
 from worker.ports import Record
 from worker.scorer import OnnxScorer
@@ -38,18 +37,8 @@ def poisoned_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any, m
 
 def build(bundle: Bundle, *, scorer: Any = None, skip_tombstones: bool = False) -> Answerer:
     scorer = scorer or OnnxScorer(bundle)
-    return Answerer(
-        bundle.manifest,
-        bundle.vocabulary(bundle.manifest.fields[0]),
-        scorer,
-        prove=partial(check_golden_records, bundle, scorer),
-        record_field="text",
-        id_field="id",
-        skip_tombstones=skip_tombstones,
-        tuner=Tuner(caps_for(8)),
-        clock=SystemClock(),
-        timer=lambda _: nullcontext(),
-    )
+    prove = partial(check_golden_records, bundle, scorer)
+    return build_answerer(bundle, scorer, prove=prove, skip_tombstones=skip_tombstones, tuner=Tuner(caps_for(8)))
 
 
 def ask(answerer: Answerer, texts: list[str]) -> list[Answer]:

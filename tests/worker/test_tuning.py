@@ -1,8 +1,7 @@
-from contextlib import nullcontext
-
 import msgspec
 import numpy as np
 import pytest
+from assembled import build_answerer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,10 +9,8 @@ from worker.answers.answering import Answer, Answerer
 from worker.answers.batching import Caps
 from worker.answers.tuning import CANDIDATES, DEFAULT, MARGIN, ROUNDS, SLICE_ROWS, Tuner
 from worker.bundle import Bundle
-from worker.clock import SystemClock
 from worker.messages import Prediction
 from worker.ports import Record
-from worker.scorer import OnnxScorer
 
 pytestmark = pytest.mark.fast
 
@@ -103,19 +100,7 @@ def test_a_stream_settles_the_size_and_answers_the_same_meanwhile(tiny_bundle: B
     found: list[Caps] = []
 
     def build(tuner: Tuner) -> Answerer:
-        return Answerer(
-            tiny_bundle.manifest,
-            tiny_bundle.vocabulary(tiny_bundle.manifest.fields[0]),
-            OnnxScorer(tiny_bundle),
-            prove=lambda: None,
-            record_field="text",
-            id_field="id",
-            skip_tombstones=False,
-            tuner=tuner,
-            lanes=2,
-            clock=SystemClock(),
-            timer=lambda _: nullcontext(),
-        )
+        return build_answerer(tiny_bundle, tuner=tuner, lanes=2)
 
     records = [
         Record("events", 0, offset, 0, None, b'{"text":"%s"}' % (b"box late " * (1 + offset % 5)), [])

@@ -1,25 +1,19 @@
 """Delivery without transactions: what is confirmed may be repeated, never lost."""
 
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from assembled import Member
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
-from worker.clock import SystemClock
 from worker.errors import DeliveryError, OutputRefusedError
 from worker.ports import Committed, Output, Partition, Record
-from worker.stream.attempts import Attempts
-from worker.stream.breaker import CircuitBreaker
-from worker.stream.delivery import SliceDelivery
-from worker.stream.ownership import Ownership
-from worker.stream.pipeline import Pipeline
 from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets
-from worker.transport.memory import MemoryAtLeastOnceSink, MemoryBroker, MemorySource
+from worker.transport.memory import MemoryAtLeastOnceSink, MemoryBroker
 
 
 def output(group: Any, value: bytes) -> Output:
@@ -187,43 +181,16 @@ class TestDeferredOffsets:
 PARTITIONS = [("events", number) for number in range(3)]
 
 
-class Worker:
-    """Its stages are called by the test."""
+class Worker(Member):
+    """Answers with the offset, at least once."""
 
     def __init__(self, broker: MemoryBroker, partitions: list[Partition]) -> None:
-        self.ownership = Ownership()
-        self.source = MemorySource(broker, "events", self.ownership)
-        self.source.assign(partitions)
-        delivery = SliceDelivery(
-            MemoryAtLeastOnceSink(broker, commit_soon=self.source.commit_soon),
-            self.ownership,
-            output_topic="predictions",
-            dead_letter_topic="dead",
-            group_id="group",
-            clock=SystemClock(),
-            committed=lambda *_: None,
+        super().__init__(
+            broker,
+            partitions,
+            answer=lambda records, *, suspect: [str(record.offset).encode() for record in records],
+            open_sink=lambda broker, source: MemoryAtLeastOnceSink(broker, commit_soon=source.commit_soon),
         )
-        self.pipeline = Pipeline(
-            self.source,
-            lambda records, *, suspect: [str(record.offset).encode() for record in records],
-            delivery,
-            self.ownership,
-            slice_records=4,
-            slice_bytes=1 << 20,
-            attempts=Attempts(self.source, reach_records=5 * 4),
-            breaker=CircuitBreaker(lambda: None, changed=lambda _: None, probe_seconds=0),
-            timer=lambda _: nullcontext(),
-            aborted=lambda _: None,
-        )
-
-    def act(self, action: str) -> bool:
-        match action:
-            case "read":
-                return self.pipeline.read(timeout_seconds=0) > 0
-            case "score":
-                return self.pipeline.score(timeout_seconds=0)
-            case _:
-                return self.pipeline.deliver(timeout_seconds=0)
 
 
 class Scene:

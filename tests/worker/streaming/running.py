@@ -5,17 +5,15 @@ from contextlib import nullcontext
 from typing import Any
 
 import msgspec
+from assembled import build_answerer
 from streaming.streams import DEAD_LETTERS, PREDICTIONS
 
-from worker.answers.answering import Answer, Answerer
-from worker.answers.batching import caps_for
-from worker.answers.tuning import Tuner
+from worker.answers.answering import Answer
 from worker.bundle import Bundle
 from worker.clock import SystemClock
 from worker.errors import LimelightError
 from worker.messages import DeadLetter, Position, Prediction
 from worker.ports import Partition, Record
-from worker.scorer import OnnxScorer
 from worker.stream.attempts import Attempts
 from worker.stream.breaker import CircuitBreaker
 from worker.stream.delivery import SliceDelivery, next_offsets
@@ -40,18 +38,7 @@ class Run:
         name = getattr(stream, "name", str)
         self._ownership = Ownership()
         source, sink = stream.open(self._ownership)
-        answerer = Answerer(
-            bundle.manifest,
-            bundle.vocabulary(bundle.manifest.fields[0]),
-            OnnxScorer(bundle),
-            prove=lambda: None,
-            record_field="text",
-            id_field="id",
-            skip_tombstones=skip_tombstones,
-            tuner=Tuner(caps_for(4)),
-            clock=SystemClock(),
-            timer=lambda _: nullcontext(),
-        )
+        answerer = build_answerer(bundle, skip_tombstones=skip_tombstones)
         self.slices: list[int] = []
         self.offsets: dict[Partition, int] = {}
         self.failures: list[LimelightError] = []
