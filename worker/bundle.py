@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -26,8 +26,11 @@ from msgspec import Struct
 from worker import files as durable
 from worker.errors import BundleDigestError, BundleError, BundleSchemaError
 from worker.privacy import PrivacyCard
-from worker.signature import TrustedKeys
 from worker.versioned import MalformedError, OtherVersionError, decode_versioned
+
+if TYPE_CHECKING:
+    # Cryptography takes 9 MB: only who verifies signatures loads it.
+    from worker.signature import TrustedKeys
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -253,7 +256,7 @@ def write_bundle(out: Path, contents: Mapping[str, bytes], **fields: Any) -> Pat
     return path
 
 
-def load_bundle(path: Path, *, keys: TrustedKeys | None = None) -> Bundle:
+def load_bundle(path: Path, *, keys: "TrustedKeys | None" = None) -> Bundle:
     """Reads and verifies a bundle.
 
     Args:

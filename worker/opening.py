@@ -13,7 +13,6 @@ from worker.models.following import Follower, memory_of
 from worker.models.registry import Registry
 from worker.models.serving import LoadedModel, Models, Plan, Serving
 from worker.settings import Settings
-from worker.signature import TrustedKeys
 
 Build = Callable[[Bundle], LoadedModel]
 
@@ -113,5 +112,8 @@ def bundle_loader(settings: Settings) -> Load:
     Raises:
         BundleSignatureError: a key cannot be read.
     """
-    keys = TrustedKeys(settings.trusted_keys) if settings.trusted_keys else None
-    return partial(load_bundle, keys=keys)
+    if not settings.trusted_keys:
+        return load_bundle
+    from worker.signature import TrustedKeys  # noqa: PLC0415 - it loads cryptography: 9 MB
+
+    return partial(load_bundle, keys=TrustedKeys(settings.trusted_keys))

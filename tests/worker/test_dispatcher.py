@@ -124,6 +124,15 @@ def test_help_imports_nothing_heavy() -> None:
     assert imported & {"numpy", "onnxruntime", "kafka", "pydantic", "structlog", "tensorflow"} == set()
 
 
+def test_a_worker_loads_no_cryptography_before_it_needs_it() -> None:
+    code = "import sys, worker.app; print(sorted({'cryptography', 'tensorflow', 'fsspec'} & sys.modules.keys()))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
+
+    assert answer.stdout == "[]\n"
+
+
 def test_the_program_fails_as_promised() -> None:
     answer = run_program("config", "show", LIMELIGHT_STRAT="latest")
 

@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography import x509
-
 from worker.settings import variable
 
 
@@ -32,6 +30,8 @@ def read_certificate(path: Path | str) -> Certificate:
         OSError: it cannot be read.
         ValueError: there is none.
     """
+    from cryptography import x509  # noqa: PLC0415 - 9 MB, and few workers show a certificate
+
     certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
     names = certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
     return Certificate(f"User:{names[0]}", names[1], certificate.not_valid_after_utc)
