@@ -31,14 +31,19 @@ settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """A program that a test runs in this process sets logging up for itself: the next test starts without that."""
-    root = logging.getLogger()
-    before = structlog.get_config(), root.level, root.handlers[:]
+def unconfigured_logging() -> Iterator[None]:
+    """A program that a test runs in this process sets logging up for itself: no other test starts with that."""
+    # Before, too: a fixture of a whole module may have run one.
+    _reset_logging()
     yield
-    structlog.configure(**before[0])
-    root.setLevel(before[1])
-    root.handlers[:] = before[2]
+    _reset_logging()
+
+
+def _reset_logging() -> None:
+    structlog.reset_defaults()
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    root.handlers[:] = [each for each in root.handlers if type(each).__module__ != "worker.logs"]
 
 
 @pytest.fixture(scope="session")
