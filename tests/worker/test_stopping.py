@@ -66,3 +66,18 @@ def test_who_was_not_asked_just_ends() -> None:
     ended = run("stopping.close()\nprint(stopping.signal)")
 
     assert (ended.returncode, ended.stdout) == (0, "None\n")
+
+
+def test_a_client_that_keeps_the_interpreters_lock_cannot_keep_the_process() -> None:
+    code = (
+        "import ctypes\n"
+        "from worker.process import stopping\n"
+        "stopping.LEAVE_SECONDS = 0.2\n"
+        "stopping.Stopping(limit_seconds=60).expect_end()\n"
+        "ctypes.PyDLL(None).pause()\n"  # unlike CDLL it does not let other threads run
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 1
+    assert "Timeout" in ended.stderr
+    assert 'File "<string>", line 5 in <module>' in ended.stderr

@@ -11,6 +11,7 @@ there: so it starts no thread, sets no event and writes no log. What has to be w
 there before, and a `queue.SimpleQueue` may be written to from a handler.
 """
 
+import faulthandler
 import os
 import queue
 import signal
@@ -22,6 +23,8 @@ import structlog
 
 LEAVE_SECONDS = 10.0
 """Time to close the clients after the drain, before a process leaves without them."""
+
+STDERR = 2
 
 log = structlog.get_logger("worker")
 
@@ -47,11 +50,15 @@ class Stopping:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def expect_end(self) -> None:
-        """The process is about to end, asked or not: from now on it has as long as after a signal."""
+        """The process is about to end, asked or not: only its clients have to be closed."""
         self._news.put("ending")
+        # Python cannot watch a client that keeps the interpreter's lock while it waits: librdkafka's binding does, and
+        # its consumer has been seen to wait for ever. This timer needs no lock; it shows where we are and ends us.
+        faulthandler.dump_traceback_later(LEAVE_SECONDS, exit=True, file=STDERR)
 
     def close(self) -> None:
         """The process ends in time."""
+        faulthandler.cancel_dump_traceback_later()
         self._news.put("closed")
         self._watch.join()
 

@@ -136,12 +136,17 @@ class Rebalances:
             self._grant(ours)
 
     def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        if self._consumer.memberid() != self._membership.member_id and not self._is_closed:
+        if self._is_closed:
+            # Nothing is asked of a consumer that closes: the binding keeps the interpreter's lock while it waits for an
+            # answer, and has been seen to wait for ever. What is not given away here, it gives away itself.
+            self._ownership.withdraw(_homes(revoked))
+            return
+        if self._consumer.memberid() != self._membership.member_id:
             self._lost(consumer, revoked)
             return
         partitions = _homes(revoked)
         self._ownership.withdraw(partitions)
-        if not self._is_closed and (last := self._deferred.departing(partitions)):
+        if last := self._deferred.departing(partitions):
             # The library gives the partitions away when it has the answer.
             self._commits.send(self._consumer, last)
         self._forget(partitions)
