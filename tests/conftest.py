@@ -48,10 +48,7 @@ def _reset_logging() -> None:
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., None]:
-    """Waits until a condition holds; fails the test, with an account of what is known, if it never does.
-
-    The one place where a test polls: what it waits for here, a file, a port or another process, tells nobody.
-    """
+    """Waits until a condition holds; fails the test, with an account of what is known, if it never does."""
 
     def wait(
         condition: Callable[[], object],
@@ -59,12 +56,19 @@ def wait_for() -> Callable[..., None]:
         seconds: float = PATIENCE_SECONDS,
         account: Callable[[], str] = lambda: "waited in vain",
     ) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, account()
-            time.sleep(LOOK_SECONDS)
+        assert _comes_true(condition, seconds=seconds), account()
 
     return wait
+
+
+def _comes_true(condition: Callable[[], object], *, seconds: float) -> bool:
+    """Looks again and again: what is waited for here, a file, a port or another process, tells nobody."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True
 
 
 @pytest.fixture(scope="session")
@@ -127,9 +131,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def _end_survivors() -> list[str]:
     """Waits a moment for what is ending already and kills the rest; returns process ids with command lines."""
-    deadline = time.monotonic() + GRACE_SECONDS
-    while (survivors := _survivors()) and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
+    survivors = {} if _comes_true(lambda: not _survivors(), seconds=GRACE_SECONDS) else _survivors()
     for pid in survivors:
         os.kill(pid, signal.SIGKILL)
     return [f"{pid} {command}" for pid, command in survivors.items()]

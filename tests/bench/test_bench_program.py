@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,14 +16,7 @@ from worker.bench.side_process import SideProcess
 
 pytestmark = pytest.mark.fast
 
-LIMIT_SECONDS = 10.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
+WaitFor = Callable[..., None]
 
 
 def run_python(code: str) -> Program:
@@ -39,20 +31,20 @@ def is_over(running: Program) -> bool:
     return False
 
 
-def test_who_ends_too_early_is_quoted() -> None:
+def test_who_ends_too_early_is_quoted(wait_for: WaitFor) -> None:
     with run_python("import sys; print('first'); sys.exit('no such model')") as running:
         wait_for(lambda: is_over(running))
         with pytest.raises(BenchError, match="the peer ended with status 1 before it was done: first no such model"):
             running.require_alive()
 
 
-def test_who_still_runs_is_asked_to_end(tmp_path: Path) -> None:
+def test_who_still_runs_is_asked_to_end(tmp_path: Path, wait_for: WaitFor) -> None:
     ready, ended = tmp_path / "ready", tmp_path / "ended"
     code = f"""
-import pathlib, signal, time
+import pathlib, signal
 signal.signal(signal.SIGTERM, lambda *_: exit(pathlib.Path({str(ended)!r}).touch()))
 pathlib.Path({str(ready)!r}).touch()
-while True: time.sleep(1)
+while True: signal.pause()
 """
     with run_python(code) as running:
         wait_for(ready.exists)
@@ -60,14 +52,14 @@ while True: time.sleep(1)
     assert ended.exists()
 
 
-def test_who_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_for: WaitFor) -> None:
     monkeypatch.setattr(program, "STOP_SECONDS", 0.1)
     ready = tmp_path / "ready"
     code = f"""
-import os, pathlib, signal, time
+import os, pathlib, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 pathlib.Path({str(ready)!r}).write_text(str(os.getpid()))
-while True: time.sleep(1)
+while True: signal.pause()
 """
     with run_python(code):
         wait_for(lambda: ready.exists() and ready.read_text() != "")

@@ -113,32 +113,34 @@ def test_a_given_broker_is_left_as_it_was(start_demo: StartDemo, bundle: Path, b
     demo.check_nothing_is_left(set())
 
 
-def interrupt(demo: Demo, number: signal.Signals) -> None:
+def interrupt(demo: Demo, number: signal.Signals) -> int:
+    """Ends it, without a word and leaving nothing; returns the exit status."""
     ports = demo.listening_ports()
     demo.process.send_signal(number)
-    assert demo.wait(seconds=END_SECONDS) == 130, demo.errors
+    status = demo.wait(seconds=END_SECONDS)
     assert demo.errors == ""
     demo.check_nothing_is_left(ports)
+    return status
 
 
 def test_ctrl_c_while_the_broker_starts_and_the_model_trains_leaves_nothing(start_demo: StartDemo) -> None:
     demo = start_demo()
     demo.wait_until(lambda: any("kafka." in command for command in demo.processes().values()))
     assert any("federated train" in command for command in demo.processes().values())
-    interrupt(demo, signal.SIGINT)
+    assert interrupt(demo, signal.SIGINT) == 130
 
 
 def test_ctrl_c_while_it_streams_leaves_nothing(start_demo: StartDemo, bundle: Path) -> None:
     demo = start_demo(*ENDLESS, "--bundle", bundle)
     demo.wait_until(lambda: "predictions" in demo.output)
     assert len(demo.listening_ports()) >= 4  # the broker's two, and one for each worker
-    interrupt(demo, signal.SIGINT)
+    assert interrupt(demo, signal.SIGINT) == 130
 
 
 def test_sigterm_while_the_workers_start_leaves_nothing(start_demo: StartDemo, bundle: Path) -> None:
     demo = start_demo(*ENDLESS, "--bundle", bundle)
     demo.wait_until(lambda: any("worker run" in command for command in demo.processes().values()))
-    interrupt(demo, signal.SIGTERM)
+    assert interrupt(demo, signal.SIGTERM) == 130
 
 
 def test_killed_it_takes_everything_with_it(start_demo: StartDemo, bundle: Path) -> None:
@@ -148,6 +150,7 @@ def test_killed_it_takes_everything_with_it(start_demo: StartDemo, bundle: Path)
     demo.process.kill()
     demo.process.wait()
     demo.wait_until_gone(ports)
+    assert demo.processes() == {}
 
 
 def test_a_worker_that_dies_ends_the_demo_with_its_last_words(start_demo: StartDemo, bundle: Path, broker: str) -> None:

@@ -87,7 +87,7 @@ def test_every_flipped_byte_is_refused(saved):
     content = saved.read_bytes()
     for place in range(len(content)):
         saved.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        refusal(saved)
+        assert refusal(saved)
 
 
 def test_another_configuration_is_refused(saved):

@@ -131,8 +131,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(refuse, tmp
     assert all(word in line for word in named), line
 
 
-def test_what_is_refused_makes_no_directories(refuse):
+def test_what_is_refused_makes_no_directories(refuse, tmp_path):
     refuse("--preset", "demo", "--text-field", "review", "--out", "new/model", "--log-dir", "new/logs")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("rounds", ["0", "-3", "many"])

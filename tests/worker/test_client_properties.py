@@ -39,7 +39,9 @@ def test_what_cannot_be_set_is_refused_with_what_helps(properties: Properties, g
 
 
 def test_what_the_client_knows_is_taken(properties: Properties) -> None:
-    properties(Settings(properties="fetch.min.bytes=7"))
+    made = properties(Settings(properties="fetch.min.bytes=7"))
+    taken = made if isinstance(made, dict) else made.for_role("C", {})
+    assert {int(value) for name, value in taken.items() if name.replace("_", ".") == "fetch.min.bytes"} == {7}
 
 
 def test_a_value_of_another_type_is_refused() -> None:

@@ -18,15 +18,15 @@ from worker.fleet.supervisor import HOPELESS, WRONG_USAGE, Supervisor
 pytestmark = pytest.mark.fast
 
 PATIENCE_SECONDS = 20.0
-WAITS = "import time; time.sleep(60)"
+WAITS = "import signal; signal.pause()"
 NOTES = "import os, sys; print(os.getpid(), file=open(sys.argv[1], 'a'), flush=True);"
 LIVES = "len(open(sys.argv[1]).readlines())"
 """Of a program that notes them, this one included."""
 FINISHES = """
-import signal, sys, time
+import signal, sys
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 open(sys.argv[1], "a").close()
-while True: time.sleep(60)
+while True: signal.pause()
 """
 HANGS = FINISHES.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
 

@@ -55,3 +55,4 @@ def test_nothing_else_is_touched(tmp_path: Path) -> None:
 def test_where_there_is_no_cache_there_is_nothing_to_do(tmp_path: Path) -> None:
     mark_used(tmp_path / "tiny" / VERSION)
     prune(tmp_path / "nothing")
+    assert list(tmp_path.iterdir()) == []
