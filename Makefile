@@ -10,6 +10,8 @@ export KILLS BROKER_KILLS CONFORMANCE_JSON
 WORKER ?=
 SOAK_SECONDS ?= 3600
 BENCH ?= stream
+# Tests wait for brokers most of the time. Each process has a broker of its own, so more of them would cost memory.
+SIDE_BY_SIDE := -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
 
 ##@ Use it
 .PHONY: demo
@@ -22,7 +24,7 @@ setup: $(VENV)/installed ## Create .venv from the locked, hashed packages (the o
 ##@ Work on it
 .PHONY: test
 test: $(VENV)/installed ## Every tier this machine can run; prints what it skipped and why
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/installed ## The tier without Kafka and TensorFlow, in seconds, on all cores
