@@ -4,7 +4,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -34,10 +34,14 @@ def install(monkeypatch: pytest.MonkeyPatch, outcome: BaseException | int) -> li
     return calls
 
 
-def run_program(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def run_program(
+    *arguments: str, output: IO[str] | int = subprocess.PIPE, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the worker in a process of its own; its standard output goes to `output`."""
     return subprocess.run(
         [*PROGRAM, *arguments],
-        capture_output=True,
+        stdout=output,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
         timeout=PATIENCE_SECONDS,
@@ -148,15 +152,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as output:
-        answer = subprocess.run(
-            [*PROGRAM, "config", "show"],
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=PATIENCE_SECONDS,
-            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        )
+        answer = run_program("config", "show", output=output, PYTHONUNBUFFERED=unbuffered)
 
     assert (answer.returncode, answer.stderr) == (141, "")
 
@@ -164,15 +160,7 @@ def test_a_reader_that_leaves_early_gets_no_traceback(unbuffered: str) -> None:
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_is_one_line(unbuffered: str) -> None:
     with Path("/dev/full").open("w") as output:
-        answer = subprocess.run(
-            [*PROGRAM, "config", "show"],
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=PATIENCE_SECONDS,
-            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        )
+        answer = run_program("config", "show", output=output, PYTHONUNBUFFERED=unbuffered)
 
     assert answer.returncode == 1
     assert answer.stderr == "error: standard output cannot be written: No space left on device. Make room there.\n"
