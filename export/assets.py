@@ -20,7 +20,7 @@ from worker import features
 from worker.bundle import SCHEMA_VERSION, ModelCard, TextField, decode_vocabulary, encode_vocabulary
 from worker.errors import FeatureError
 from worker.features import TextEncoder
-from worker.versioned import MalformedError, OtherVersionError, decode_versioned
+from worker.versioned import VersionedFile
 
 DIRECTORY = "assets.extra"
 CARD, VOCABULARY, REFERENCE = "model.json", "vocabulary.txt", "reference.jsonl"
@@ -31,6 +31,16 @@ file systems take only some 250 characters."""
 
 MAX_TOKENS = 10_000
 """Parity is tried at every length: far longer rows would take hours and all memory."""
+
+_CARD_FILE = VersionedFile(
+    holds=ModelCard,
+    version=SCHEMA_VERSION,
+    called="a model card",
+    read_by="this export",
+    refusal=SavedModelError,
+    if_other_version="Train the model again with this version, or export it with the version that trained it.",
+    if_malformed="Save the model again.",
+)
 
 _READ_BY_THE_WORKER = {
     "vocabulary": VOCABULARY,
@@ -75,7 +85,7 @@ def read_assets(model: Path) -> Assets:
         SavedModelError: a file is missing or malformed; the message names it.
     """
     directory = model / DIRECTORY
-    card = _read_card(directory / CARD)
+    card = _CARD_FILE.decode(_read(directory / CARD), place=str(directory / CARD))
     field = _only_field(directory / CARD, card)
     vocabulary = _read_vocabulary(directory / VOCABULARY)
     encoder = TextEncoder(vocabulary, max_tokens=field.max_tokens)
@@ -92,19 +102,6 @@ def check_name(name: str) -> None:
             f"the name {name!r} cannot name a bundle: use up to 100 letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit (or give --name)."
         )
-
-
-def _read_card(path: Path) -> ModelCard:
-    text = _read(path)
-    try:
-        return decode_versioned(text, ModelCard, version=SCHEMA_VERSION)
-    except OtherVersionError as error:
-        raise SavedModelError(
-            f"{path} has schema version {error.found}; this export reads version {SCHEMA_VERSION}. "
-            "Train the model again with this version, or export it with the version that trained it."
-        ) from error
-    except MalformedError as error:
-        raise SavedModelError(f"{path} is not a model card: {error}. Save the model again.") from error
 
 
 def _only_field(path: Path, card: ModelCard) -> TextField:

@@ -26,7 +26,7 @@ from msgspec import Struct
 from worker import files as durable
 from worker.errors import BundleDigestError, BundleError, BundleSchemaError
 from worker.privacy import PrivacyCard
-from worker.versioned import MalformedError, OtherVersionError, decode_versioned
+from worker.versioned import VersionedFile
 
 if TYPE_CHECKING:
     # Cryptography takes 9 MB: only who verifies signatures loads it.
@@ -158,6 +158,17 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``score``, ``label``, ``tokens``, ``unknown_share``."""
     training: Training
     privacy: Privacy
+
+
+_MANIFEST_FILE = VersionedFile(
+    holds=Manifest,
+    version=SCHEMA_VERSION,
+    called="a manifest",
+    read_by="this worker",
+    refusal=BundleSchemaError,
+    if_other_version="Export the model again, or run the worker of that version.",
+    if_malformed="Export the model again.",
+)
 
 
 class GoldenRecord(Struct, frozen=True, forbid_unknown_fields=True):
@@ -322,15 +333,7 @@ def decode_manifest(text: bytes, *, place: str) -> Manifest:
     Raises:
         BundleSchemaError: it is malformed, or follows another schema version.
     """
-    try:
-        return decode_versioned(text, Manifest, version=SCHEMA_VERSION)
-    except OtherVersionError as error:
-        raise BundleSchemaError(
-            f"{place} has schema version {error.found}; this worker reads version {SCHEMA_VERSION}. "
-            "Export the model again, or run the worker of that version."
-        ) from error
-    except MalformedError as error:
-        raise BundleSchemaError(f"{place} is not a manifest: {error}. Export the model again.") from error
+    return _MANIFEST_FILE.decode(text, place=place)
 
 
 def _read_verified(path: Path, name: str, digest: str) -> bytes:

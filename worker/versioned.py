@@ -3,24 +3,12 @@
 The version is read first, by itself: a file of another version is called that, not malformed.
 """
 
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 T = TypeVar("T", bound=Struct)
-
-
-class MalformedError(Exception):
-    """It is half-written, no JSON, or does not follow its schema."""
-
-
-class OtherVersionError(Exception):
-    """It follows another version of the schema, `found`."""
-
-    def __init__(self, found: int) -> None:
-        super().__init__(f"schema version {found}")
-        self.found = found
 
 
 class _Any(Struct):
@@ -29,22 +17,38 @@ class _Any(Struct):
     schema_version: int
 
 
-def decode_versioned(data: bytes, kind: type[T], *, version: int) -> T:
-    """Reads a file.
+class VersionedFile(NamedTuple, Generic[T]):
+    """A kind of file: what it holds, and what is said of one that cannot be read."""
 
-    Args:
-        data: its content.
-        kind: what it holds.
-        version: of its schema.
+    holds: type[T]
+    version: int
+    """Of its schema."""
+    called: str
+    """With its article: ``a manifest``."""
+    read_by: str
+    """Who reads only this version: ``this worker``."""
+    refusal: type[Exception]
+    if_other_version: str
+    """What to do about a file of another version."""
+    if_malformed: str
+    """What to do about a file that is half-written, no JSON, or does not follow its schema."""
 
-    Raises:
-        OtherVersionError: it follows another version.
-        MalformedError: it cannot be read.
-    """
-    try:
-        found = msgspec.json.decode(data, type=_Any).schema_version
-        if found != version:
-            raise OtherVersionError(found)
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedError(str(error)) from error
+    def decode(self, data: bytes, *, place: str) -> T:
+        """Reads a file.
+
+        Args:
+            data: its content.
+            place: where it came from, for errors.
+
+        Raises:
+            Exception: `refusal`: it follows another version, or is malformed.
+        """
+        try:
+            found = msgspec.json.decode(data, type=_Any).schema_version
+            if found == self.version:
+                return msgspec.json.decode(data, type=self.holds)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self.refusal(f"{place} is not {self.called}: {error}. {self.if_malformed}") from error
+        raise self.refusal(
+            f"{place} has schema version {found}; {self.read_by} reads version {self.version}. {self.if_other_version}"
+        )

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from worker.errors import RegistryError
-from worker.versioned import MalformedError, OtherVersionError, decode_versioned
+from worker.versioned import VersionedFile
 
 SCHEMA_VERSION = 1
 FILE = "deployment.json"
@@ -67,6 +67,18 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def versions(self) -> list[str]:
         """Every version that a worker has to load."""
         return [self.current, *([self.canary.version] if self.canary else []), *([self.shadow] if self.shadow else [])]
+
+
+_FILE = VersionedFile(
+    holds=Deployment,
+    version=SCHEMA_VERSION,
+    called="a deployment file",
+    read_by="this program",
+    refusal=RegistryError,
+    if_other_version="Upgrade it, or write the file with the version that it is of.",
+    if_malformed="Only `python -m worker models` should write it: put a whole one in its place, or remove it and "
+    "promote a version.",
+)
 
 
 def promote(before: Deployment | None, name: str, version: str) -> Deployment:
@@ -159,18 +171,7 @@ def decode(data: bytes, place: str) -> Deployment:
     Raises:
         RegistryError: it is half-written, or follows another schema.
     """
-    try:
-        return decode_versioned(data, Deployment, version=SCHEMA_VERSION)
-    except OtherVersionError as error:
-        raise RegistryError(
-            f"{place} has schema version {error.found}; this program reads version {SCHEMA_VERSION}. Upgrade it, or "
-            "write the file with the version that it is of."
-        ) from error
-    except MalformedError as error:
-        raise RegistryError(
-            f"{place} is not a deployment file: {error}. Only `python -m worker models` should write it: put a "
-            "whole one in its place, or remove it and promote a version."
-        ) from error
+    return _FILE.decode(data, place=place)
 
 
 def _require(before: Deployment | None, name: str) -> Deployment:
