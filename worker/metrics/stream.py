@@ -67,12 +67,12 @@ class StreamMetrics:
     @contextmanager
     def time_stage(self, stage: str) -> Iterator[None]:
         """Measures a stage, by the clock on the wall and by that of this thread."""
-        begin_seconds = time.thread_time()
+        begin_seconds, begin_cpu_seconds = time.perf_counter(), time.thread_time()
         try:
-            with self._stage_seconds[stage].time():
-                yield
+            yield
         finally:
-            self._stage_cpu_seconds[stage].inc(time.thread_time() - begin_seconds)
+            self._stage_cpu_seconds[stage].inc(time.thread_time() - begin_cpu_seconds)
+            self._stage_seconds[stage].observe(time.perf_counter() - begin_seconds)
 
     def slice_committed(
         self, *, predictions: int, dead_letters: Mapping[str, int], latencies_seconds: Sequence[float]
