@@ -14,6 +14,7 @@ records, in their order. Nothing was committed of what was refused, so no record
 """
 
 from collections.abc import Callable, Sequence
+from itertools import starmap
 from typing import NamedTuple
 
 import structlog
@@ -94,7 +95,7 @@ class SliceDelivery:
             FencedError: another process owns this worker's identity.
             TransportError: nothing more can be committed, now or later.
         """
-        parts = [[_Entry(*each) for each in zip(records, answers, strict=True)]]
+        parts = [list(starmap(_Entry, zip(records, answers, strict=True)))]
         while parts:
             part = self._fit(parts.pop())
             try:
@@ -125,7 +126,12 @@ class SliceDelivery:
         self._sink.settle()
 
     def _fit(self, part: Sequence[_Entry]) -> list[_Entry]:
-        return [entry._replace(answer=self._writer.fit(entry.record, entry.answer)) for entry in part]
+        fitting = [self._writer.fit(entry.record, entry.answer) for entry in part]
+        return [
+            # Nearly all fit as they are, and a copy takes longer than the look at its size.
+            entry if answer is entry.answer else entry._replace(answer=answer)
+            for entry, answer in zip(part, fitting, strict=True)
+        ]
 
     def _commit(self, part: Sequence[_Entry], epochs: Epochs) -> None:
         now_ms = self._clock.now_ms()

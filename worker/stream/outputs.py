@@ -60,7 +60,7 @@ class OutputWriter:
         """An answer that its topic would refuse is shortened, or refuses its record: retrying it would never end."""
         if not isinstance(answer, bytes):
             return answer
-        size = encoded_bytes(self.write(record, answer, 0))
+        size = _encoded_bytes(record.key, answer, record.headers)
         if size <= self._limits[self.output_topic]:
             return answer
         if time.monotonic() - self._looked_up_seconds > LIMITS_SECONDS:
@@ -75,7 +75,7 @@ class OutputWriter:
             return EncodeError(
                 f"the answer is too large for topic {self.output_topic} and cannot be shortened: {error}."
             )
-        size = encoded_bytes(self.write(record, shorter, 0))
+        size = _encoded_bytes(record.key, shorter, record.headers)
         if size <= limit:
             return shorter
         return EncodeError(
@@ -105,8 +105,14 @@ class OutputWriter:
 
 def encoded_bytes(output: Output) -> int:
     """Upper bound of the record's size in a batch of its own, which is what ``max.message.bytes`` limits."""
-    headers = sum(len(name.encode()) + len(value or b"") + HEADER_OVERHEAD_BYTES for name, value in output.headers)
-    return BATCH_OVERHEAD_BYTES + len(output.key or b"") + len(output.value or b"") + headers
+    return _encoded_bytes(output.key, output.value, output.headers)
+
+
+def _encoded_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    size = BATCH_OVERHEAD_BYTES + len(key or b"") + len(value or b"")
+    for name, content in headers:
+        size += len(name.encode()) + len(content or b"") + HEADER_OVERHEAD_BYTES
+    return size
 
 
 def point_to(record: Record) -> Headers:

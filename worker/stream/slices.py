@@ -97,11 +97,9 @@ def join(parts: Sequence[Slice], current: Callable[[Iterable[Partition]], Epochs
         part if part.epochs == {home: epochs.get(home) for home in part.epochs} else _keep(part, epochs)
         for part in parts
     ]
-    records = [record for part in kept for record in part.records]
-    homes = {record.home for record in records}
     return Slice(
-        records,
-        {home: epoch for home, epoch in epochs.items() if home in homes},
+        [record for part in kept for record in part.records],
+        {home: epoch for part in kept for home, epoch in part.epochs.items()},
         sum(part.size_bytes for part in kept),
         parts[0].since_seconds,
         parts[0].suspect,
@@ -110,18 +108,23 @@ def join(parts: Sequence[Slice], current: Callable[[Iterable[Partition]], Epochs
 
 
 def _keep(part: Slice, epochs: Epochs) -> Slice:
-    kept = [epochs.get(record.home) == part.epochs[record.home] for record in part.records]
+    lasting = {home: epoch for home, epoch in part.epochs.items() if epochs.get(home) == epoch}
+    kept = [record.home in lasting for record in part.records]
     records, answers = list(compress(part.records, kept)), list(compress(part.answers, kept))
-    return part._replace(records=records, answers=answers, size_bytes=size_of(records))
+    return part._replace(records=records, epochs=lasting, answers=answers, size_bytes=size_of(records))
 
 
 def size_of(records: Iterable[Record]) -> int:
     """Bytes of the keys and values."""
-    return sum(len(record.value or b"") + len(record.key or b"") for record in records)
+    return sum([len(record.value or b"") + len(record.key or b"") for record in records])
 
 
 def cut(records: Sequence[Record], *, max_bytes: int) -> Iterator[Sequence[Record]]:
     """Cuts `records` into contiguous parts; a part ends with the record that reaches `max_bytes`."""
+    if size_of(records) < max_bytes:
+        # As nearly every poll does: found out without a step for each record.
+        yield from [records] if records else []
+        return
     start, size = 0, 0
     for index, record in enumerate(records):
         size += size_of([record])
