@@ -7,7 +7,16 @@ import msgspec
 import pytest
 
 from worker.bench.chart import LENGTH, draw
-from worker.bench.figures import Figures, Lengths, Setup, Skipped, Stages, summarize_latency, summarize_rates
+from worker.bench.figures import (
+    Figures,
+    LatencyRun,
+    Lengths,
+    Setup,
+    Skipped,
+    Stages,
+    summarize_latency,
+    summarize_rates,
+)
 from worker.bench.plan import CLIENTS, LAYERS, THROUGHPUT_LAYERS, Contestant, complete_layers, plan, rotate
 from worker.bench.stages import attribute
 from worker.bench.tables import to_csv, to_markdown
@@ -42,7 +51,17 @@ def make_figures() -> Figures:
             warm_up_runs=2,
         ),
         throughput=[summarize_rates(contestant, found, CEILING) for contestant, found in rates.items()],
-        latency=[summarize_latency("librdkafka", 12_000.0, [(1000, 10.0, 21.0), (1001, 11.0, 29.0), (999, 9.0, 25.0)])],
+        latency=[
+            summarize_latency(
+                "librdkafka",
+                12_000.0,
+                [
+                    LatencyRun(1000, 10.0, 21.0, 0.5, 0.8),
+                    LatencyRun(1001, 11.0, 29.0, 1.5, 1.0),
+                    LatencyRun(999, 9.0, 25.0, 0.7, None),
+                ],
+            )
+        ],
         stages=[
             Stages(
                 client="kafka-python", records=10, microseconds={"decode": 5.0, "score": 20.0, "other": 5.0}, total=30.0
@@ -85,7 +104,7 @@ def test_the_tables_say_every_figure() -> None:
     assert "| exactly once, librdkafka | 24,000 | 12,000 - 32,000 | 0.80 |" in text
     # The median of 4.0, 4.5 and 4.1, and that of 8, 6 and 8.
     assert "Exactly once beside the peer: kafka-python 4.10 times, librdkafka 8.00 times as fast." in text
-    assert "| librdkafka | 12,000/s | 10.0 ms | 25.0 ms |" in text
+    assert "| librdkafka | 12,000/s | 10.0 ms | 25.0 ms | 0.7 ms | 90% |" in text
     assert "| score | 20.0 | 15.0 |" in text
     assert "| together | 30.0 | 20.0 |" in text
     assert "Not measured: processes: one <core> is all there is" in text

@@ -1,4 +1,4 @@
-"""When events are due, and which of them count."""
+"""When events are due, which of them count, and how busy the machine was meanwhile."""
 
 import time
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from worker.bench.latency import LEAD_SECONDS, TICK_SECONDS, WARM_UP_SECONDS, Load, draw_ticks, leave_out_warm_up
+from worker.bench.occupancy import Occupancy, busy_share
 
 pytestmark = pytest.mark.fast
 
@@ -29,3 +30,15 @@ def test_events_are_due_at_the_rate_and_at_the_same_ticks_for_the_same_seed() ->
     assert due_ns[0] >= before_ns + LEAD_SECONDS * 1e9
     assert set(np.diff(due_ns).tolist()) == {round(TICK_SECONDS * 1e9)}
     assert [count for _, count in draw_ticks(load)] == list(counts)
+
+
+def test_a_core_that_waits_for_a_disk_is_not_busy() -> None:
+    before = Occupancy.parse("cpu  100 10 20 500 50 1 2 3 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    after = Occupancy.parse("cpu  130 15 30 540 60 2 3 6 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    assert busy_share(before, after) == pytest.approx(50 / 100)
+
+
+def test_without_readings_or_time_between_them_nobody_knows_how_busy_it_was() -> None:
+    assert busy_share(None, Occupancy(1, 1)) is None
+    assert busy_share(Occupancy(1, 1), None) is None
+    assert busy_share(Occupancy(1, 1), Occupancy(1, 1)) is None

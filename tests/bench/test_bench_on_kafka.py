@@ -63,6 +63,8 @@ def test_the_latency_is_that_of_a_load_that_the_worker_can_bear(benched: Benched
     [latency] = benched.figures.latency
     assert latency.records > 0
     assert 0 < latency.median_p50_ms <= latency.median_p99_ms
+    assert all(late_ms > 0 for late_ms in latency.sent_late_p99_ms)
+    assert all(busy is None or 0 < busy <= 1 for busy in latency.busy)
 
 
 def test_the_stages_account_for_the_cpu_time_of_each_record(benched: Benched) -> None:

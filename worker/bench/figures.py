@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -73,8 +74,23 @@ class Latency(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     p50_ms: list[float]
     """One of each repetition, like `p99_ms`."""
     p99_ms: list[float]
+    sent_late_p99_ms: list[float]
+    """How late the events were handed to the feeder's client: that part of the latency is not the worker's."""
+    busy: list[float | None]
+    """Share of the cores' time that was busy meanwhile, whoever kept them so. Near 1 the latency is that of a machine
+    that is full. None where the system does not say."""
     median_p50_ms: float
     median_p99_ms: float
+
+
+class LatencyRun(NamedTuple):
+    """What one repetition found."""
+
+    records: int
+    p50_ms: float
+    p99_ms: float
+    sent_late_p99_ms: float
+    busy: float | None
 
 
 class Stages(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,20 +143,22 @@ def summarize_rates(contestant: Contestant, rates: Sequence[float], ceiling: Seq
     )
 
 
-def summarize_latency(client: str, rate: float, runs: Sequence[tuple[int, float, float]]) -> Latency:
+def summarize_latency(client: str, rate: float, runs: Sequence[LatencyRun]) -> Latency:
     """
     Args:
         client: of the worker.
         rate: records a second that were fed.
-        runs: number of records, p50 and p99 in milliseconds of each repetition, at least one.
+        runs: one of each repetition, at least one.
     """
-    counts, p50_ms, p99_ms = zip(*runs, strict=True)
+    p50_ms, p99_ms = [run.p50_ms for run in runs], [run.p99_ms for run in runs]
     return Latency(
         client=client,
         rate=round(rate, 1),
-        records=sum(counts),
+        records=sum(run.records for run in runs),
         p50_ms=[round(each, 2) for each in p50_ms],
         p99_ms=[round(each, 2) for each in p99_ms],
+        sent_late_p99_ms=[round(run.sent_late_p99_ms, 2) for run in runs],
+        busy=[None if run.busy is None else round(run.busy, 2) for run in runs],
         median_p50_ms=round(statistics.median(p50_ms), 2),
         median_p99_ms=round(statistics.median(p99_ms), 2),
     )

@@ -10,6 +10,10 @@
 Events are due at random (Poisson), in ticks, and carry the time at which they were due: a feeder that falls behind
 makes the answers late, and not the measurement kind. Feeder and reader use librdkafka where it is installed, whatever
 the worker uses: they should take little from the cores that they share with it.
+
+Two figures beside a latency tell whom to look at: how late the events were sent, and how busy the cores were. Records
+that come a few at a time cost brokers and clients far more than a backlog does, so half of a backlog's rate may be all
+that a machine can do, or more. On full cores the queue grows for as long as it is fed, and the latency with it.
 """
 
 import time
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 
 from worker.bench.assignment import Assignment
 from worker.bench.errors import BenchError
+from worker.bench.occupancy import Occupancy, busy_share
 from worker.bench.side_process import SideProcess
 from worker.settings import Settings
 from worker.stream.ownership import Ownership
@@ -52,15 +57,35 @@ class Load(NamedTuple):
     seed: int
 
 
-def build_feeder(assignment: Assignment, client: str) -> Callable[[Load], int]:
-    """What feeds; meant for a process of its own. Returns how many events it sent."""
+class Fed(NamedTuple):
+    """What was fed."""
+
+    sent: int
+    late_p99_ms: float
+    """From the moment a tick was due until its last event was handed to the client."""
+
+
+class Seen(NamedTuple):
+    """What a feeding showed."""
+
+    times_ms: NDArray[np.float64]
+    """Latency of each event that counts, `[N]`."""
+    late_p99_ms: float
+    """See `Fed`."""
+    busy: float | None
+    """Share of the cores' time, see `worker.bench.occupancy`."""
+
+
+def build_feeder(assignment: Assignment, client: str) -> Callable[[Load], Fed]:
+    """What feeds; meant for a process of its own."""
     _, workload = assignment.load()
     texts = list(workload.texts())
     feed = Connections(_hasty(assignment.settings, client)).open_feed()
 
-    def run(load: Load) -> int:
+    def run(load: Load) -> Fed:
         encode = msgspec.json.Encoder().encode
         text_field, sent = workload.text_field, 0
+        late_ms = []
         for due_ns, count in draw_ticks(load):
             while (ahead_seconds := (due_ns - time.time_ns()) / 1e9) > 0:
                 time.sleep(ahead_seconds)
@@ -68,8 +93,9 @@ def build_feeder(assignment: Assignment, client: str) -> Callable[[Load], int]:
                 event = {text_field: texts[sent % len(texts)], "passthrough": due_ns}
                 feed.send(load.topic, encode(event), key=str(sent).encode())
                 sent += 1
+            late_ms.append((time.time_ns() - due_ns) / 1e6)
         feed.flush(timeout_seconds=FLUSH_SECONDS)
-        return sent
+        return Fed(sent, float(np.percentile(late_ms, 99)))
 
     return run
 
@@ -105,10 +131,10 @@ class LatencyProbe:
             seconds: how long to feed, `WARM_UP_SECONDS` included.
         """
         self._settings, self._client, self._seconds = assignment.settings, client, seconds
-        self._feeder: SideProcess[Load, int] = SideProcess(partial(build_feeder, assignment, client), name="feeding")
+        self._feeder: SideProcess[Load, Fed] = SideProcess(partial(build_feeder, assignment, client), name="feeding")
 
-    def measure(self, *, input_topic: str, output_topic: str, rate: float, seed: int) -> NDArray[np.float64]:
-        """Feeds a worker that is ready; returns the latency of each event that counts, in milliseconds `[N]`.
+    def measure(self, *, input_topic: str, output_topic: str, rate: float, seed: int) -> Seen:
+        """Feeds a worker that is ready.
 
         Raises:
             BenchError: an answer never came, or hardly anything was fed.
@@ -117,12 +143,14 @@ class LatencyProbe:
         load = Load(input_topic, rate, self._seconds, seed)
         limit_seconds = self._seconds + LEAD_SECONDS + QUIET_SECONDS
         with closing(self._open_reader(output_topic)) as source, ThreadPoolExecutor(1) as thread:
+            before = Occupancy.read()
             asked = thread.submit(self._feeder.ask, load, timeout_seconds=limit_seconds)
             due_ns, came_ns = _read(source, asked)
+            busy = busy_share(before, Occupancy.read())
         times_ms = leave_out_warm_up(due_ns, came_ns)
         if not len(times_ms):
             raise BenchError(f"at {rate:.1f} records/s nothing was fed after {WARM_UP_SECONDS:g} s. Feed for longer.")
-        return times_ms
+        return Seen(times_ms, asked.result().late_p99_ms, busy)
 
     def close(self) -> None:
         """Ends the feeder."""
@@ -150,13 +178,13 @@ def leave_out_warm_up(due_ns: NDArray[np.int64], came_ns: NDArray[np.int64]) -> 
     return times_ms
 
 
-def _read(source: GroupSource, asked: Future[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _read(source: GroupSource, asked: Future[Fed]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """When each event was due, and when its answer came, in nanoseconds since the epoch."""
     due_ns: list[int] = []
     came_ns: list[int] = []
     decode = msgspec.json.Decoder(_Answer).decode
     last_seconds = time.monotonic()
-    while not asked.done() or len(due_ns) < asked.result():
+    while not asked.done() or len(due_ns) < asked.result().sent:
         records = source.poll(max_records=10_000, timeout_seconds=POLL_SECONDS)
         now_ns = time.time_ns()
         due_ns += [decode(record.value or b"").passthrough for record in records]

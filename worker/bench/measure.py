@@ -9,8 +9,17 @@ import numpy as np
 
 from worker.bench.arena import Arena
 from worker.bench.assignment import Assignment
-from worker.bench.figures import Figures, Latency, Skipped, Stages, Throughput, summarize_latency, summarize_rates
-from worker.bench.latency import LatencyProbe
+from worker.bench.figures import (
+    Figures,
+    Latency,
+    LatencyRun,
+    Skipped,
+    Stages,
+    Throughput,
+    summarize_latency,
+    summarize_rates,
+)
+from worker.bench.latency import LatencyProbe, Seen
 from worker.bench.plan import OFFLINE, Contestant, complete_layers, plan, rotate
 from worker.bench.setup import describe_setup
 from worker.bench.stages import account_stages
@@ -96,20 +105,29 @@ def _take_latencies(
     report: Report,
 ) -> list[Latency]:
     """At half of what each client has just been seen to answer."""
-    found: dict[str, list[tuple[int, float, float]]] = {client: [] for client in order.clients}
+    found: dict[str, list[LatencyRun]] = {client: [] for client in order.clients}
     half = {client: HALF * statistics.median(rates[Contestant("exactly-once", client)]) for client in order.clients}
     # What feeds and reads should take little: the last of the clients is the cheapest.
     with closing(LatencyProbe(assignment, client=order.clients[-1], seconds=order.latency_seconds)) as probe:
         for repetition in range(order.repetitions):
             for client in order.clients:
                 with stream.start_live(Contestant("exactly-once", client)) as run:
-                    times_ms = probe.measure(
+                    seen = probe.measure(
                         input_topic=run.input, output_topic=run.output, rate=half[client], seed=repetition
                     )
-                p50, p99 = np.percentile(times_ms, [50, 99]).tolist()
-                found[client].append((len(times_ms), p50, p99))
-                report(f"{repetition + 1}/{order.repetitions}: p50 {p50:.1f} ms, p99 {p99:.1f} ms with {client}")
+                found[client].append(_summarize_run(seen))
+                report(f"{repetition + 1}/{order.repetitions}: {_describe_run(found[client][-1])} with {client}")
     return [summarize_latency(client, half[client], runs) for client, runs in found.items()]
+
+
+def _summarize_run(seen: Seen) -> LatencyRun:
+    p50, p99 = np.percentile(seen.times_ms, [50, 99]).tolist()
+    return LatencyRun(len(seen.times_ms), p50, p99, seen.late_p99_ms, seen.busy)
+
+
+def _describe_run(run: LatencyRun) -> str:
+    busy = "" if run.busy is None else f", cores {run.busy:.0%} busy"
+    return f"p50 {run.p50_ms:.1f} ms, p99 {run.p99_ms:.1f} ms (sent {run.sent_late_p99_ms:.1f} ms late{busy})"
 
 
 def _take_stages(stream: Stream, client: str, report: Report) -> Stages:

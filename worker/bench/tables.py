@@ -5,9 +5,10 @@ import io
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 
-from worker.bench.figures import Figures, Setup, Stages, Throughput
+from worker.bench.figures import Figures, Latency, Setup, Stages, Throughput
 
 CSV_FIELDS = ("layer", "title", "client", "processes", "slice_records", "median", "low", "high", "ratio")
+LATENCY_HEAD = ("answered and committed at half of that load", "rate", "p50", "p99", "sent late, p99", "cores busy")
 
 
 def to_markdown(figures: Figures) -> str:
@@ -18,12 +19,7 @@ def to_markdown(figures: Figures) -> str:
         parts.append(_table(head, map(_throughput_row, figures.throughput)))
     parts += _compare(figures.throughput)
     if figures.latency:
-        head = ("answered and committed at half of that load", "rate", "p50", "p99")
-        rows = (
-            (each.client, f"{each.rate:,.0f}/s", f"{each.median_p50_ms:.1f} ms", f"{each.median_p99_ms:.1f} ms")
-            for each in figures.latency
-        )
-        parts.append(_table(head, rows))
+        parts.append(_table(LATENCY_HEAD, map(_latency_row, figures.latency)))
     if figures.stages:
         parts.append(_stage_table(figures.stages))
     parts += [f"Not measured: {each.layer}: {each.reason}" for each in figures.skipped]
@@ -54,6 +50,18 @@ def _describe(setup: Setup) -> str:
 def _throughput_row(each: Throughput) -> tuple[str, ...]:
     ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
     return each.title, f"{each.median:,.0f}", f"{each.low:,.0f} - {each.high:,.0f}", ratio
+
+
+def _latency_row(each: Latency) -> tuple[str, ...]:
+    known = [share for share in each.busy if share is not None]
+    return (
+        each.client,
+        f"{each.rate:,.0f}/s",
+        f"{each.median_p50_ms:.1f} ms",
+        f"{each.median_p99_ms:.1f} ms",
+        f"{statistics.median(each.sent_late_p99_ms):.1f} ms",
+        f"{statistics.median(known):.0%}" if known else "",
+    )
 
 
 def _compare(throughput: Sequence[Throughput]) -> Iterator[str]:
