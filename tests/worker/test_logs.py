@@ -101,14 +101,22 @@ def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str
     assert [line["event"] for line in read_lines(capsys)] == ["c", "d"]
 
 
-def test_a_line_below_the_level_formats_nothing() -> None:
-    class Unprintable:
+def test_a_line_below_the_level_formats_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    formatted: list[str] = []
+
+    class Told:
         def __str__(self) -> str:
-            raise AssertionError("formatted")
+            formatted.append("told")
+            return "told"
 
     configure("json", "info")
-    structlog.get_logger().debug("x", found=Unprintable())
-    logging.getLogger("library").debug("%s", Unprintable())
+    structlog.get_logger().debug("x", found=Told())
+    logging.getLogger("library").debug("%s", Told())
+    assert formatted == []
+
+    logging.getLogger("library").warning("%s", Told())
+    assert formatted != []
+    assert [line["message"] for line in read_lines(capsys)] == ["told"]
 
 
 def test_an_exception_keeps_its_traceback_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,10 +17,10 @@ def test_a_claim_keeps_what_was_polled_in_the_current_epoch() -> None:
     epochs = ownership.epochs(PARTITIONS[:2])
 
     with ownership.claim(epochs):
-        pass
+        assert ownership.is_current(epochs)
     ownership.withdraw(PARTITIONS[2:])
     with ownership.claim(epochs):
-        pass
+        assert ownership.is_current(epochs)
 
 
 @pytest.mark.parametrize("change", ["withdraw", "forget", "regrant", "suspend", "resume"])

@@ -77,9 +77,10 @@ def test_an_unknown_name_is_refused_with_the_closest_known_one(
 
 
 def test_names_that_other_programs_read_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = Settings.from_environment()
     monkeypatch.setenv("LIMELIGHTER", "x")
 
-    Settings.from_environment()
+    assert Settings.from_environment() == before
 
 
 @pytest.mark.parametrize(
