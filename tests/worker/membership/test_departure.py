@@ -63,8 +63,9 @@ def telling(group: Any, *, group_id: str, process: str) -> Iterator[None]:
 
 
 def test_a_member_that_leaves_is_gone_at_once_and_one_that_closes_stays(kafka_group: Any) -> None:
-    stays, leaves = kafka_group.join(instance="stays"), kafka_group.join(instance="leaves")
+    stays = kafka_group.join(instance="stays")
     stays.poll()
+    leaves = kafka_group.join(instance="leaves")
     turn_until(lambda: leaves.ownership.joined, stays, leaves)
     assert members(kafka_group).keys() == {"stays", "leaves"}
 

@@ -193,10 +193,26 @@ def describe(error: KafkaException | KafkaError) -> str:
 def close(consumer: Consumer, *, within_seconds: float = END_SECONDS) -> None:
     """Closes `consumer`, and waits for that no longer: the library's call has no limit, and no signal ends it.
 
-    It waits for answers of a coordinator that is away, and has been seen to wait with nothing to wait for.
+    It waits for answers of a coordinator that is away.
     """
+    _take_what_waits(consumer)
     closing = threading.Thread(target=consumer.close, name="close", daemon=True)
     closing.start()
     closing.join(within_seconds)
     if closing.is_alive():
         log.warning("a consumer did not close within %g s, and is left behind", within_seconds)
+
+
+def _take_what_waits(consumer: Consumer) -> None:
+    """Runs the callbacks that wait in `consumer`, and drops its records.
+
+    A rebalance that waits would be told by the close, and then a second one, that all is taken away. With the answer to
+    the first the library ends its group; what the binding asks about the second is never answered, and it waits with
+    the interpreter's lock held (librdkafka's issues 4041 and 4884).
+    """
+    try:
+        consumer.pause(consumer.assignment())
+        while consumer.consume(1, 0):
+            pass
+    except KafkaException as error:
+        log.warning("the group's last decision was not noted: %s", describe(error))

@@ -55,7 +55,6 @@ class Rebalances:
         self._is_away = False
         """True while we keep from joining anew."""
         self._was_given_up = False
-        self._is_closed = False
         self.replaced: FencedError | None = None
         """Why no commit, and no poll, can succeed any more."""
         self._not_granted: list[Partition] = []
@@ -102,10 +101,6 @@ class Rebalances:
             raise DeliveryError("the group gave this member up, and what it has read with it")
         return noted.metadata
 
-    def close(self) -> None:
-        """Nothing is committed for what is revoked from now on."""
-        self._is_closed = True
-
     def _look_up_identity(self) -> _Identity:
         # In this order: if the group takes us for another in between, the broker refuses the older of both.
         metadata = self._consumer.consumer_group_metadata()
@@ -136,11 +131,6 @@ class Rebalances:
             self._grant(ours)
 
     def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        if self._is_closed:
-            # Nothing is asked of a consumer that closes: the binding keeps the interpreter's lock while it waits for an
-            # answer, and has been seen to wait for ever. What is not given away here, it gives away itself.
-            self._ownership.withdraw(_homes(revoked))
-            return
         if self._consumer.memberid() != self._membership.member_id:
             self._lost(consumer, revoked)
             return

@@ -199,7 +199,6 @@ class LibrdkafkaSource:
         if not self._is_closed:
             self._part()
             self._is_closed = True
-            self._rebalances.close()
             close(self._consumer)
             self._lookup.close()
 
