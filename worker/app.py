@@ -3,8 +3,8 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from worker.metrics import Metrics
 from worker.models.serving import Plan
 from worker.ports import Offsets, Record, Sink
 from worker.process.admin import Administration
+from worker.process.garbage import spare_what_stays
 from worker.process.health import HealthServer, Heartbeat, Readiness
 from worker.process.http_server import Orders
 from worker.process.instance import Instance
@@ -123,6 +124,7 @@ class StreamWorker:
         clients = self._open_clients(opened, connections)
         reporter = self._build_reporter(served, clients)
         pipeline = self._open_pipeline(opened, served, clients, reporter)
+        spare_what_stays()
         self._loop(pipeline, reporter, stopping, health.port)
         return self._drain(pipeline, stopping)
 
@@ -286,9 +288,6 @@ class StreamWorker:
         self._is_departure = self._settings.leave_on_stop or stopping.signal != signal.SIGTERM
         return self._until is None or stopping.signal is None or pipeline.is_finished
 
-    @contextmanager
-    def _time(self, stage: str) -> Iterator[None]:
-        with self._metrics.stream.time_stage(stage):
-            yield
+    def _time(self, stage: str) -> AbstractContextManager[None]:
         # A slice of a slow model may take long: its micro-batches are progress, too.
-        self._heartbeat.beat()
+        return self._metrics.stream.time_stage(stage, done=self._heartbeat.beat)

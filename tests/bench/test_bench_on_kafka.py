@@ -40,7 +40,18 @@ def benched(broker: str, lstm_bundle: Path, tmp_path_factory: pytest.TempPathFac
     directory = tmp_path_factory.mktemp("bench")
     files = {name: directory / name for name in ("json", "csv", "markdown", "chart")}
     written = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-    order = ["--records", str(RECORDS), "--repetitions", "1", "--latency-seconds", "2.5", "--clients", "librdkafka"]
+    order = [
+        "--records",
+        str(RECORDS),
+        "--repetitions",
+        "1",
+        "--warm-up-runs",
+        "1",
+        "--latency-seconds",
+        "2.5",
+        "--clients",
+        "librdkafka",
+    ]
     where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "WARM_UP_RUNS", 1)
@@ -91,7 +102,18 @@ def test_a_peer_that_dies_ends_the_bench_with_its_last_words(
 ) -> None:
     monkeypatch.setattr(measure, "WARM_UP_RUNS", 0)
     peer = shlex.join([sys.executable, "-c", "import sys; sys.exit('out of steam')"])
-    where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker, "--records", "50", "--repetitions", "1"]
+    where = [
+        "--bundle",
+        str(lstm_bundle),
+        "--bootstrap-servers",
+        broker,
+        "--records",
+        "50",
+        "--repetitions",
+        "1",
+        "--warm-up-runs",
+        "1",
+    ]
     assert main(["bench", *where, "--layers", "peer", "--clients", "librdkafka", "--peer", peer]) == 1
     assert "error: peer, exactly once ended with status 1 before it was done: out of steam" in capsys.readouterr().err
 
@@ -110,7 +132,18 @@ def test_the_peer_of_make_bench_does_the_work_of_the_worker(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(measure, "WARM_UP_RUNS", 0)
     peer = shlex.join([str(python), str(Path(__file__).parent / "peers/quix.py")])
-    where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker, "--records", "250", "--repetitions", "1"]
+    where = [
+        "--bundle",
+        str(lstm_bundle),
+        "--bootstrap-servers",
+        broker,
+        "--records",
+        "250",
+        "--repetitions",
+        "1",
+        "--warm-up-runs",
+        "1",
+    ]
     # Every answer is counted, and a sample compared with the worker's.
     status = main(["bench", *where, "--layers", "exactly-once", "peer", "--clients", "librdkafka", "--peer", peer])
     assert status == 0, capsys.readouterr().err

@@ -25,8 +25,6 @@ from worker.bench.setup import describe_setup
 from worker.bench.stages import account_stages
 from worker.bench.stream import Stream
 
-WARM_UP_RUNS = 2
-"""Of each client, before anything counts: it takes Java some 100,000 records to compile what a broker does."""
 HALF = 0.5
 
 Report = Callable[[str], None]
@@ -38,6 +36,8 @@ class Order(NamedTuple):
     layers: Sequence[str]
     clients: Sequence[str]
     slice_records: Sequence[int]
+    warm_up_runs: int
+    """Of each client, before anything counts: the brokers, too, get faster at first."""
     repetitions: int
     latency_seconds: float
     """How long a worker is fed, in each repetition."""
@@ -61,7 +61,7 @@ def measure(assignment: Assignment, order: Order, report: Report) -> Figures:
     """
     layers = complete_layers(order.layers)
     contestants = plan(layers, order.clients, slice_records=order.slice_records)
-    warm_up_runs = 0 if OFFLINE.issuperset(layers) else WARM_UP_RUNS
+    warm_up_runs = 0 if OFFLINE.issuperset(layers) else order.warm_up_runs
     # Before anything runs: the load should be somebody else's.
     setup = describe_setup(assignment, repetitions=order.repetitions, warm_up_runs=warm_up_runs)
     with ExitStack() as opened:

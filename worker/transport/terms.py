@@ -3,8 +3,8 @@
 The sizes bound the memory that records take, however large they are:
 
 ===============================  =======================================================================================
-fetched, and not polled yet      kafka-python: one `PARTITION_FETCH_BYTES` for each partition; librdkafka: `FETCH_BYTES`
-                                 in its queue, and one answer of that size from each broker on the way
+fetched, and not polled yet      kafka-python: one `PARTITION_FETCH_BYTES` for each partition; librdkafka: its
+                                 ``QUEUE_BYTES``, and one answer of that size from each broker on the way
 polled, and not committed yet    ``SLICES_AHEAD`` slices of ``LIMELIGHT_SLICE_BYTES``, and the poll that went beyond it
 sent, and not confirmed yet      the answers that one transaction takes: part of the line above, which counts them
 ===============================  =======================================================================================
@@ -47,10 +47,8 @@ MAX_REQUEST_BYTES = 64 * 1024 * 1024
 """Above any sensible topic limit: the broker judges the size of a record, not the client."""
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
 """``max.message.bytes`` of a topic that was created without."""
-FETCH_BYTES = 8 * 1024 * 1024
-"""Most bytes in one answer to a fetch; librdkafka also stops to fetch when so much waits to be polled."""
 PARTITION_FETCH_BYTES = 512 * 1024
-"""Most bytes of one partition in it; a record that is larger comes alone."""
+"""Most bytes of one partition in one answer to a fetch; a record that is larger comes alone."""
 MAX_POLL_SECONDS = 30
 HEARTBEAT_MS = 500
 """A member learns of a rebalance with its next heartbeat: at a third of the session, two workers that start together

@@ -35,7 +35,6 @@ from worker.transport.rights import Rights
 from worker.transport.terms import (
     COMMIT_SECONDS,
     END_SECONDS,
-    FETCH_BYTES,
     HEARTBEAT_MS,
     MAX_POLL_SECONDS,
     METADATA_SECONDS,
@@ -45,6 +44,8 @@ from worker.transport.terms import (
 
 log = logging.getLogger(__name__)
 
+FETCH_BYTES = 8 * 1024 * 1024
+"""Most bytes in one answer to a fetch."""
 JOIN_SECONDS = 1
 """A poll that ends in the middle of a rebalance throws away what the group has answered, and the next one begins anew:
 with the short polls of a busy worker, on a busy machine, members were seen to join for ever."""

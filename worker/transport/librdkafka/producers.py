@@ -79,6 +79,7 @@ class LibrdkafkaProducers:
             "batch.size": batch_bytes,
             "message.max.bytes": MAX_REQUEST_BYTES,
             **NO_LIMIT,
+            **transactions.REPORTS,
         }
         return connect(Producer, "P", self._client, {**shared, **properties}, deadline=deadline)
 

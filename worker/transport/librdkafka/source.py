@@ -102,7 +102,7 @@ class LibrdkafkaSource:
             messages = self._commits.take_early(max_records) or self._wait(timeout_seconds)
             if messages and len(messages) < max_records:
                 messages += self._consumer.consume(max_records - len(messages), 0)
-            self._rebalances.note_identity()
+            self._rebalances.refresh_identity()
             self._rebalances.require_membership()
             return [record for message in messages if (record := self._accept(message)) is not None]
         except KafkaException as error:

@@ -11,20 +11,27 @@ from worker.ports import Committed, Output, Partition
 from worker.transport.deadline import Deadline
 from worker.transport.librdkafka.refusals import find_refusal
 
+REPORTS = {"delivery.report.only.error": True}
+"""What `send_all` wants of its producer."""
 FLUSH_STEP_SECONDS = 0.1
 
 
 def send_all(producer: Producer, outputs: Sequence[Output], deadline: Deadline) -> None:
     """Sends `outputs`, in the open transaction if there is one, and waits until every one is confirmed.
 
+    Args:
+        producer: reports only what failed, as `REPORTS` have it: a report of success would cost more than the sending.
+        outputs: what to send.
+        deadline: until then.
+
     Raises:
         OutputRefusedError: the brokers refuse at least one for what it is.
         KafkaException: at least one was not confirmed.
     """
-    reports: dict[int, KafkaError | None] = {}
+    failures: dict[int, KafkaError] = {}
 
-    def report(number: int, error: KafkaError | None, _message: Message) -> None:
-        reports[number] = error
+    def report(number: int, error: KafkaError, _message: Message) -> None:
+        failures[number] = error
 
     for number, output in enumerate(outputs):
         producer.produce(
@@ -36,26 +43,30 @@ def send_all(producer: Producer, outputs: Sequence[Output], deadline: Deadline) 
             timestamp=output.timestamp_ms,
             headers=cast("list[Any]", output.headers),
         )
-    _flush(producer, deadline, until=lambda: any(reports.values()))
-    failures = {number: error for number, error in reports.items() if error is not None}
+    is_flushed = _flush(producer, deadline, until=lambda: bool(failures))
     if failures:
         first = min(failures)
         raise find_refusal(outputs, failures) or KafkaException(failures[first], outputs[first].topic)
-    if len(reports) < len(outputs):
+    if not is_flushed:
         raise _out_of_time("a send was not confirmed in time")
 
 
-def _flush(producer: Producer, deadline: Deadline, *, until: Callable[[], bool]) -> None:
-    """Flushes, and looks up now and then: after a failure the others may wait for the end of their time."""
+def _flush(producer: Producer, deadline: Deadline, *, until: Callable[[], bool]) -> bool:
+    """Flushes, and looks up now and then: after a failure the others may wait for the end of their time.
+
+    Returns:
+        Whether the fate of everything that was sent is known.
+    """
     try:
         while producer.flush(min(FLUSH_STEP_SECONDS, deadline.remaining_seconds())):
             if until() or not deadline.remaining_seconds():
-                return
+                return False
     except SystemError as broken:
         # The binding raises a fatal error while it hands out reports, and so breaks the report that comes next.
         if isinstance(broken.__cause__, KafkaException):
             raise broken.__cause__ from None
         raise
+    return True
 
 
 def send_offsets(producer: Producer, offsets: Mapping[Partition, Committed], group: Any, deadline: Deadline) -> None:
