@@ -82,6 +82,21 @@ def test_reading_stops_while_enough_is_under_way_and_goes_on_afterwards() -> Non
     assert member.act("read")
 
 
+def test_a_fast_model_scores_slices_together_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.stream.pace.SCORING_SECONDS", 60)  # no machine is too slow for four records
+    broker = fill_broker(24)
+    member = FallibleMember(broker, PARTITIONS)
+    while member.act("read"):
+        pass
+
+    turns = 0
+    while member.act("score"):
+        turns += 1
+
+    # Six slices: one to get to know the model, four together, and the last.
+    assert turns == 3
+
+
 def test_a_transaction_takes_everything_that_is_scored() -> None:
     broker = fill_broker(3, 3, 3)
     member = FallibleMember(broker, PARTITIONS)

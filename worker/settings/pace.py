@@ -16,7 +16,8 @@ class PaceSettings(BaseSettings):
     model_config = CONFIG
 
     slice_records: Annotated[int, Field(ge=1, le=100_000)] = 512
-    """Records that are scored together at most. A transaction takes every slice that is ready when it begins."""
+    """Records of a slice at most. A slow model scores slices one by one, a fast one up to four that wait together; a
+    transaction takes every slice that is ready when it begins."""
     slice_bytes: Annotated[int, Field(ge=1, le=1 << 30)] = 1 << 20
     """Bytes of keys and values that close a slice. The record that reaches the limit still belongs to it."""
     slice_seconds: Annotated[float, Field(ge=0, le=60)] = 0.002

@@ -31,6 +31,7 @@ from worker.stream.attempts import Attempts
 from worker.stream.breaker import CircuitBreaker
 from worker.stream.intake import Intake
 from worker.stream.ownership import Epochs, Ownership
+from worker.stream.pace import Pace
 from worker.stream.recovery import Recovery
 from worker.stream.slices import Slice, SliceQueue, join
 from worker.stream.stage_threads import StageThreads
@@ -131,6 +132,7 @@ class Pipeline:
             timer=timer,
         )
         self._to_score, self._to_deliver = SliceQueue(), SliceQueue()
+        self._pace = Pace(slice_records=slice_records)
         self._under_way = UnderWay(most_records=SLICES_AHEAD * slice_records, most_bytes=SLICES_AHEAD * slice_bytes)
         self._threads = StageThreads(failed=self._under_way.wake)
         self.is_paused = False
@@ -166,10 +168,12 @@ class Pipeline:
         A model that fails opens the breaker; from then on a turn has it prove itself.
         """
         is_open = self._breaker.is_open
+        # After a failure one by one: brokers that are slow may not take so much before the deadline.
+        together = 1 if self._recovery.failures else self._pace.together
         parts = self._to_score.take(
             timeout_seconds=0.001 if is_open else timeout_seconds,
-            max_records=self._slice_records,
-            max_bytes=self._slice_bytes,
+            max_records=together * self._slice_records,
+            max_bytes=together * self._slice_bytes,
             linger_seconds=self._slice_seconds,
         )
         if not parts:
@@ -180,7 +184,9 @@ class Pipeline:
         scored: list[Slice] = []
         try:
             if taken.records:
+                begin_seconds = time.monotonic()
                 scored.append(taken.with_answers(self._answers(taken)))
+                self._pace.learn(len(taken.records), time.monotonic() - begin_seconds)
         except ScoringError as error:
             self._breaker.trip(error)
             self._recovery.retry_or_raise(error)
@@ -207,7 +213,6 @@ class Pipeline:
         if self._recovery.is_unsettled:
             self._settle()
             return True
-        # After a failure one by one: brokers that are slow may not take so much before the deadline.
         slices = 1 if self._recovery.failures else SLICES_AHEAD
         parts = self._to_deliver.take(
             timeout_seconds=timeout_seconds,
