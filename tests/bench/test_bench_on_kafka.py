@@ -14,12 +14,12 @@ import pytest
 from kafka import KafkaAdminClient
 
 from worker.__main__ import main
-from worker.bench import measure
 from worker.bench.figures import Figures
 
 pytestmark = pytest.mark.kafka
 
 RECORDS = 400
+ONCE = ["--repetitions", "1", "--warm-up-runs", "1"]
 LAYERS = ["model", "memory", "exactly-once", "processes", "peer", "latency", "stages"]
 ROOT = Path(__file__).parents[2]
 WORKER = shlex.join([sys.executable, "-m", "worker", "run"])
@@ -40,22 +40,9 @@ def benched(broker: str, lstm_bundle: Path, tmp_path_factory: pytest.TempPathFac
     directory = tmp_path_factory.mktemp("bench")
     files = {name: directory / name for name in ("json", "csv", "markdown", "chart")}
     written = [word for name, path in files.items() for word in (f"--{name}", str(path))]
-    order = [
-        "--records",
-        str(RECORDS),
-        "--repetitions",
-        "1",
-        "--warm-up-runs",
-        "1",
-        "--latency-seconds",
-        "2.5",
-        "--clients",
-        "librdkafka",
-    ]
+    order = ["--records", str(RECORDS), *ONCE, "--latency-seconds", "2.5", "--clients", "librdkafka"]
     where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "WARM_UP_RUNS", 1)
-        assert main(["bench", *where, *order, "--layers", *LAYERS, "--peer", WORKER, *written]) == 0
+    assert main(["bench", *where, *order, "--layers", *LAYERS, "--peer", WORKER, *written]) == 0
     figures = msgspec.json.decode(files.pop("json").read_bytes(), type=Figures)
     return Benched(figures, **{name: path.read_text() for name, path in files.items()})
 
@@ -98,22 +85,10 @@ def test_no_topic_stays_behind(benched: Benched, broker: str) -> None:
 
 
 def test_a_peer_that_dies_ends_the_bench_with_its_last_words(
-    broker: str, lstm_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    broker: str, lstm_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(measure, "WARM_UP_RUNS", 0)
     peer = shlex.join([sys.executable, "-c", "import sys; sys.exit('out of steam')"])
-    where = [
-        "--bundle",
-        str(lstm_bundle),
-        "--bootstrap-servers",
-        broker,
-        "--records",
-        "50",
-        "--repetitions",
-        "1",
-        "--warm-up-runs",
-        "1",
-    ]
+    where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker, "--records", "50", *ONCE]
     assert main(["bench", *where, "--layers", "peer", "--clients", "librdkafka", "--peer", peer]) == 1
     assert "error: peer, exactly once ended with status 1 before it was done: out of steam" in capsys.readouterr().err
 
@@ -130,20 +105,8 @@ def test_the_peer_of_make_bench_does_the_work_of_the_worker(
     except peers_environment.PeersUnavailableError as error:
         pytest.skip(f"the peers' environment cannot be made: {error}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(measure, "WARM_UP_RUNS", 0)
     peer = shlex.join([str(python), str(Path(__file__).parent / "peers/quix.py")])
-    where = [
-        "--bundle",
-        str(lstm_bundle),
-        "--bootstrap-servers",
-        broker,
-        "--records",
-        "250",
-        "--repetitions",
-        "1",
-        "--warm-up-runs",
-        "1",
-    ]
+    where = ["--bundle", str(lstm_bundle), "--bootstrap-servers", broker, "--records", "250", *ONCE]
     # Every answer is counted, and a sample compared with the worker's.
     status = main(["bench", *where, "--layers", "exactly-once", "peer", "--clients", "librdkafka", "--peer", peer])
     assert status == 0, capsys.readouterr().err
