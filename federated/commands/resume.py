@@ -7,7 +7,7 @@ from pathlib import Path
 from federated.checkpoint import load_checkpoint
 from federated.commands.federation import federate
 from federated.commands.private import resume_privacy
-from federated.commands.running import add_broker_argument, run_training
+from federated.commands.running import add_report_arguments, run_training
 from federated.data.store import ClientStore
 from federated.errors import CheckpointError
 from federated.outputs import check_outputs
@@ -17,7 +17,7 @@ from federated.run_directory import RunDirectory, describe_environment, digest_r
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.add_argument("logs", type=Path, metavar="LOGS", help="directory of the run's logs (train's --log-dir)")
-    add_broker_argument(parser)
+    add_report_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -45,4 +45,4 @@ def run(arguments: argparse.Namespace) -> None:
     if changed := [name for name, value in file.environment.items() if now.get(name) != value]:
         print(f"note: {', '.join(changed)} changed since; the last bits of the model may differ", file=sys.stderr)
     privacy = resume_privacy(directory, file)
-    run_training(directory, file, federation, privacy=privacy, bootstrap_servers=arguments.bootstrap_servers)
+    run_training(directory, file, federation, privacy=privacy, arguments=arguments)

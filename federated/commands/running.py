@@ -3,8 +3,9 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import msgspec
 
 from federated.data.clients import Federation
 from federated.errors import DivergenceError, OutputError
+from federated.mlflow_run import open_mlflow
 from federated.run_directory import RunDirectory, RunFile
 from federated.training_topic import open_topic
 from worker.files import write_file
@@ -24,11 +26,21 @@ if TYPE_CHECKING:
 Reports = Sequence[Callable[[RoundRecord], None]]
 
 
-def add_broker_argument(parser: argparse.ArgumentParser) -> None:
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds where rounds may go beside the logs."""
     parser.add_argument(
         "--bootstrap-servers", metavar="H:P", help="send each round to the topic limelight.training of this broker"
     )
+    parser.add_argument(
+        "--mlflow", type=_mlflow, metavar="URI", help="send each round to this tracking server of MLflow"
+    )
+
+
+def _mlflow(uri: str) -> str:
+    # Here, so that it is said before anything was read.
+    if find_spec("mlflow") is None:
+        raise argparse.ArgumentTypeError("MLflow is not installed: pip install 'limelight[mlflow]'")
+    return uri
 
 
 def run_training(
@@ -37,7 +49,7 @@ def run_training(
     federation: Federation,
     *,
     privacy: "Privacy | None",
-    bootstrap_servers: str | None,
+    arguments: argparse.Namespace,
 ) -> None:
     """Trains, writes the model and the figures, and prints one line.
 
@@ -46,7 +58,7 @@ def run_training(
         file: what was asked for.
         federation: its clients.
         privacy: of a differentially private run.
-        bootstrap_servers: of a broker that gets the rounds, if any.
+        arguments: say where the rounds go beside the logs, see `add_report_arguments`.
 
     Raises:
         AggregationError: too few clients for the aggregation.
@@ -57,8 +69,8 @@ def run_training(
     """
     _announce(file, federation)
     try:
-        with open_topic(bootstrap_servers) if bootstrap_servers else nullcontext() as send:
-            result = _train(directory, file, federation, privacy, [send] if send else [])
+        with _open_reports(arguments, file) as reports:
+            result = _train(directory, file, federation, privacy, reports)
     except (KeyboardInterrupt, SystemExit):
         print(
             f"interrupted: no model was written. Go on with: python -m federated resume {directory.path}",
@@ -76,6 +88,17 @@ def run_training(
         f"{result.out}: {result.rounds} rounds{skipped}, {result.clients} clients, {result.seconds:.0f} s, held-out "
         f"accuracy {result.heldout_accuracy:.3f}, macro-F1 {result.heldout_macro_f1:.3f}"
     )
+
+
+@contextmanager
+def _open_reports(arguments: argparse.Namespace, file: RunFile) -> Iterator[Reports]:
+    with ExitStack() as opened:
+        reports = []
+        if arguments.bootstrap_servers:
+            reports.append(opened.enter_context(open_topic(arguments.bootstrap_servers)))
+        if arguments.mlflow:
+            reports.append(opened.enter_context(open_mlflow(arguments.mlflow, file)))
+        yield reports
 
 
 def _announce(file: RunFile, federation: Federation) -> None:

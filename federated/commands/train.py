@@ -9,7 +9,7 @@ from typing import Any
 from federated.commands.arguments import count
 from federated.commands.federation import federate, load_examples
 from federated.commands.private import add_privacy_arguments, begin_privacy, check_privacy
-from federated.commands.running import add_broker_argument, run_training
+from federated.commands.running import add_report_arguments, run_training
 from federated.commands.source import add_source_arguments
 from federated.config import list_presets, load_config, parse_overrides
 from federated.data.spill import write_store
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the preset")
     parser.add_argument("--log-dir", type=Path, metavar="DIR", help="rounds.jsonl and TensorBoard (default: OUT-logs)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the run's figures there")
-    add_broker_argument(parser)
+    add_report_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         privacy = begin_privacy(directory, file, arguments, clients=len(federation.clients))
         directory.begin(file, store)
-    run_training(directory, file, federation, privacy=privacy, bootstrap_servers=arguments.bootstrap_servers)
+    run_training(directory, file, federation, privacy=privacy, arguments=arguments)
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:

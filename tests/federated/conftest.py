@@ -4,6 +4,7 @@ TensorFlow is never imported here: the fast tests of this directory share the fi
 """
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -102,12 +103,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, train_command: Callable[..
     directory = tmp_path_factory.mktemp("trained")
     out, figures = directory / "model", directory / "figures.json"
     command = train_command("--preset", "demo", "--rounds", 3, "--seed", 4, "--out", out, "--json", figures)
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["--mlflow", (directory / "mlflow").as_uri()]
+    environment = os.environ | {"MLFLOW_ALLOW_FILE_STORE": "true"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert run.returncode == 0, run.stderr
     return SimpleNamespace(
         out=out,
         logs=directory / "model-logs",
         figures=json.loads(figures.read_text()),
+        mlflow=directory / "mlflow",
         stdout=run.stdout,
         stderr=run.stderr,
     )

@@ -58,6 +58,18 @@ def test_tensorboard_shows_the_same(trained, read_tensorboard):
     assert shown["heldout/accuracy"] == [(3, pytest.approx(trained.figures["heldout_accuracy"]))]
 
 
+def test_mlflow_shows_the_same(trained, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = MlflowClient(trained.mlflow.as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("limelight").experiment_id])
+    records = msgspec.json.Decoder(RoundRecord).decode_lines((trained.logs / "rounds.jsonl").read_bytes())
+    assert (run.info.run_name, run.info.status) == (records[0].run, "FINISHED")
+    told = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(point.step, point.value) for point in told] == [(record.round, record.train["loss"]) for record in records]
+
+
 def test_what_clients_wrote_is_in_no_log_and_on_no_screen(trained):
     store = ClientStore(trained.logs / "store")
     assert (trained.logs / "store").stat().st_mode & 0o077 == 0
