@@ -108,6 +108,29 @@ def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_aga
     assert settled == ["settled"]
 
 
+def test_who_tries_to_settle_while_the_brokers_are_away_does_not_count_as_stalled() -> None:
+    """Slices that were scored meanwhile wait, and nobody is idle: only turns that end tell that nothing hangs."""
+    broker = fill_broker(8)
+    member = FallibleMember(broker, PARTITIONS)
+
+    def refuse() -> None:
+        raise BrokerUnreachableError("the brokers are away")
+
+    def score_another_and_fail(*_: object, **__: object) -> None:
+        assert member.act("score")
+        refuse()
+
+    member.pipeline._delivery.deliver, member.pipeline._delivery.settle = score_another_and_fail, refuse
+    assert [member.act(action) for action in ("read", "read", "score", "deliver")] == [True] * 4
+    assert not member.pipeline.is_idle
+    turns = []
+    for _ in range(3):
+        member.act("deliver")
+        turns.append(member.pipeline.finished)
+
+    assert turns == sorted(set(turns)), "no turn ended"
+
+
 def test_a_breaker_that_closes_while_reading_waits_for_room_leaves_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = (3, 12)
     broker = fill_broker(*counts)

@@ -246,7 +246,8 @@ class Pipeline:
             self._threads.ended.wait(IDLE_SECONDS)
         else:
             self._recovery.is_unsettled = False
-            self._under_way.wake()
+        # A turn, whatever came of it: an outage of the brokers is no reason to restart every worker.
+        self._under_way.finish(())
 
     def drain(self, *, timeout_seconds: float) -> bool:
         """Waits until every record that was read is committed or dropped, and no transaction is open.
