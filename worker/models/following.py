@@ -54,6 +54,11 @@ class _Taken(NamedTuple):
     refusal: LimelightError | None
     """Why its canary or its shadow is missing."""
 
+    @property
+    def roles(self) -> tuple[Plan, Plan | None]:
+        """What answers, and what answers on the side: a role that is refused is missing here."""
+        return self.serving.plan, self.shadow
+
 
 class Follower:
     """Keeps `models` at what the registry says."""
@@ -105,10 +110,12 @@ class Follower:
         self._prune_seconds = clock.monotonic_seconds()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._taken, serving = self._begin()
-        self.models = Models(serving)
+        self._taken, taken = self._begin()
+        self._roles = taken.roles
+        self.models = Models(taken.serving)
         """What answers."""
-        self._announce(serving)
+        self._shadowed(taken.shadow)
+        self._announce(taken.serving)
         self._tell(self._problem, self._taken.generation)
 
     def start(self) -> None:
@@ -152,27 +159,24 @@ class Follower:
             except Exception as error:  # noqa: BLE001 - told, and the stream goes on with what it has
                 self._tell(error, self._taken.generation)
 
-    def _begin(self) -> tuple[Deployment, Serving]:
+    def _begin(self) -> tuple[Deployment, _Taken]:
         try:
             deployment = self._registry.deployment()
             taken = self._load_all(deployment)
             self._problem = taken.refusal
+            self._remember(deployment)
         except LimelightError as error:
             remembered = self._recall()
             if remembered is None:
                 raise
             try:
-                taken = self._load_all(remembered)
+                deployment, taken = remembered, self._load_all(remembered)
             except LimelightError:
                 raise error from None
             self._problem = error
-            self._shadowed(taken.shadow)
-            return remembered, taken.serving
         if taken.refusal is not None:
             self._postpone(deployment, taken.refusal)
-        self._shadowed(taken.shadow)
-        self._remember(deployment)
-        return deployment, taken.serving
+        return deployment, taken
 
     def _take(self, deployment: Deployment) -> None:
         try:
@@ -187,12 +191,13 @@ class Follower:
             self._postpone(deployment, taken.refusal)
         else:
             self._untaken = None
-        if taken.refusal is None or deployment != self._taken:
+        # A role that was mended is taken over, although another may stay refused.
+        if deployment != self._taken or taken.roles != self._roles:
             self._swap(deployment, taken)
         self._tell(taken.refusal, deployment.generation)
 
     def _swap(self, deployment: Deployment, taken: _Taken) -> None:
-        self._taken = deployment
+        self._taken, self._roles = deployment, taken.roles
         self.models.swap(taken.serving)
         self._shadowed(taken.shadow)
         self._metrics.swaps.inc()

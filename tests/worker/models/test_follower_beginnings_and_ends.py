@@ -1,5 +1,6 @@
 """How following begins, with what was known before, and how it ends."""
 
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from models.watching import ABSENT, Events, damage, names, problems
 from structlog.testing import capture_logs
 
 from worker.errors import RegistryError, RegistryUnreachableError
+from worker.models.serving import Plan
 
 pytestmark = pytest.mark.fast
 
@@ -49,6 +51,36 @@ def test_a_worker_that_was_here_before_begins_with_what_it_knows(
         following.publish(versions[1])
     follower.poll()
     assert (follower.problem, following.followed[-1]) == ("", True)
+
+
+@pytest.mark.parametrize("role", ["canary", "shadow"])
+def test_a_role_that_is_missing_at_a_beginning_without_the_registry_is_taken_over_later(
+    *, following: Any, versions: list[Path], make_events: Events, tmp_path: Path, role: str
+) -> None:
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    if role == "canary":
+        following.start_canary(second, 10_000)
+    else:
+        following.start_shadow(second)
+    following.open()
+    shutil.rmtree(tmp_path / "cache" / "tiny" / second)
+    (tmp_path / "registry").rename(tmp_path / "elsewhere")
+
+    follower = following.open()
+    assert set(names(follower, make_events(3))) == {(2, first)}
+    assert following.shadowed[-1] is None
+    (tmp_path / "elsewhere").rename(tmp_path / "registry")
+    follower.poll()
+    assert follower.problem, "it is not there yet"
+    following.clock.seconds += 1
+    follower.poll()
+
+    assert (follower.problem, following.followed[-1]) == ("", True)
+    if role == "canary":
+        assert set(names(follower, make_events(3))) == {(2, second)}
+    else:
+        assert following.shadowed[-1] == Plan(2, tmp_path / "cache" / "tiny" / second)
 
 
 def test_its_thread_polls_until_it_is_closed(following: Any, versions: list[Path]) -> None:

@@ -115,6 +115,30 @@ def test_a_bundle_that_was_mended_is_taken_over_without_another_change(
     assert follower.models.current.version == second
 
 
+def test_a_canary_that_was_mended_answers_although_the_shadow_stays_refused(
+    following: Any, versions: list[Path], make_events: Events, tmp_path: Path
+) -> None:
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    follower = following.open()
+    damage(tmp_path / "registry", second)
+    following.start_shadow(ABSENT)
+    following.start_canary(second, 10_000)
+    follower.poll()
+    assert set(names(follower, make_events(3))) == {(3, first)}
+
+    following.publish(versions[1])
+    following.clock.seconds += 1
+    follower.poll()
+
+    assert set(names(follower, make_events(3))) == {(3, second)}
+    assert ABSENT in follower.problem
+    swaps = following.sample("limelight_model_swaps_total")
+    following.clock.seconds += MAX_RETRY_SECONDS
+    follower.poll()
+    assert following.sample("limelight_model_swaps_total") == swaps, "nothing else changed"
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
