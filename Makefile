@@ -9,6 +9,7 @@ export DATA_DIR ?= ../shared/data
 export KILLS BROKER_KILLS CONFORMANCE_JSON
 WORKER ?=
 SOAK_SECONDS ?= 3600
+HOSTILE_RECORDS ?= 1000000
 BENCH ?= stream
 # Tests wait for brokers most of the time. Each process has a broker of its own, so more of them would cost memory.
 SIDE_BY_SIDE := -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -30,8 +31,13 @@ test: $(VENV)/installed ## Every tier this machine can run; prints what it skipp
 test-fast: $(VENV)/installed ## The tier without Kafka and TensorFlow, in seconds, on all cores
 	$(BIN)/pytest -m fast -n auto $(ARGS)
 
+.PHONY: hostile
+hostile: $(VENV)/installed ## HOSTILE_RECORDS damaged records, a million, over a broker in memory: is each answered or refused, once?
+	HOSTILE_RECORDS=$(HOSTILE_RECORDS) $(BIN)/pytest tests/worker/test_hostile_records.py
+
+# Hostile records are for Limelight's own worker; and who chooses some of the cases does not ask for a million of them.
 .PHONY: conformance
-conformance: $(VENV)/installed ## Exactly once under every fault. KILLS=200 BROKER_KILLS=20 prolong it, WORKER="..." tries another worker
+conformance: $(VENV)/installed $(if $(strip $(WORKER)$(ARGS)),,hostile) ## Exactly once under every fault. KILLS=200 BROKER_KILLS=20 prolong it, WORKER="..." tries another worker
 	CONFORMANCE=whole CONFORMANCE_WORKER="$(WORKER)" $(BIN)/pytest tests/conformance $(ARGS)
 
 .PHONY: soak
