@@ -81,7 +81,8 @@ class Server:
             raise FloatingPointError("no client's update is finite")
         if not all(np.isfinite(leaf).all() for leaf in update):
             raise FloatingPointError("the mean of the clients' updates is not finite")
-        self.state = self._algorithm.server_update(self.state, update, number)
+        counted = len(result.weights) - round(result.metrics.get("refused", 0.0))
+        self.state = self._algorithm.server_update(self.state, update, number, counted)
         if self._untouched:
             self.client_states.update(zip(cohort.clients, result.client_states, strict=True))
         return _finish(result)

@@ -74,8 +74,9 @@ class Algorithm(NamedTuple):
     """State and number of the round, from 1 -> what every client of the round gets, schedules applied."""
     client_update: Callable[[Tensors, Tensors, Batches, "tf.Tensor"], ClientOutput]
     """Broadcast, client state, batches, key (int32 `[3]`: seed, round, client) -> output. Pure TensorFlow."""
-    server_update: Callable[[State, Leaves, int], State]
-    """State, the aggregated update and the number of the round -> the next state."""
+    server_update: Callable[[State, Leaves, int, int], State]
+    """State, the aggregated update, the number of the round, how many clients' updates are in it -> the next state.
+    That last number is private under differential privacy: algorithms that read it are refused there."""
     update_like: Callable[[Leaves], Leaves] = lambda weights: weights
     """Weights -> leaves of the shapes of an update: more than the weights where clients send more than a change."""
 

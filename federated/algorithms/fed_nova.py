@@ -29,9 +29,9 @@ def build_fed_nova(apply: Apply, training: TrainingConfig) -> Algorithm:
         # As an array: the masked integers of a secure sum wrap around, which NumPy warns of in a scalar.
         return ClientOutput([*change, steps[tf.newaxis]], metrics["examples"], client_state, metrics)
 
-    def server_update(state: State, update: Leaves, number: int) -> State:
+    def server_update(state: State, update: Leaves, number: int, clients: int) -> State:
         *change, (steps,) = update
-        return server.update(state, [steps * leaf for leaf in change], number)
+        return server.update(state, [steps * leaf for leaf in change], number, clients)
 
     def update_like(weights: Leaves) -> Leaves:
         return [*weights, as_leaf(0, weights)[np.newaxis]]

@@ -31,7 +31,7 @@ def build_fine_tuning(apply: Apply, *, rate: float) -> Algorithm:
         personal, metrics = train_locally(apply, start, batches, key, rate=rate)
         return ClientOutput([], metrics["examples"], personal, metrics)
 
-    def server_update(state: State, update: Leaves, number: int) -> State:  # noqa: ARG001
+    def server_update(state: State, update: Leaves, number: int, clients: int) -> State:  # noqa: ARG001
         return state
 
     return Algorithm("fine_tuning", init, keep_nothing, broadcast, client_update, server_update)

@@ -55,9 +55,9 @@ def build_mime_lite(apply: Apply, training: TrainingConfig) -> Algorithm:
         update = [*subtract(weights, start), *gradient]
         return ClientOutput(update, metrics["examples"], client_state, metrics)
 
-    def server_update(state: State, update: Leaves, number: int) -> State:
+    def server_update(state: State, update: Leaves, number: int, clients: int) -> State:
         half = len(update) // 2
         momentum = [beta * old + new for old, new in zip(state[MOMENTUM], update[half:], strict=True)]
-        return server.update({**state, MOMENTUM: momentum}, update[:half], number)
+        return server.update({**state, MOMENTUM: momentum}, update[:half], number, clients)
 
     return Algorithm("mimelite", init, keep_nothing, broadcast, client_update, server_update, twice)

@@ -7,8 +7,9 @@ gradients differ from everybody's.
     c_i' = c_i - c + (w - y) / (K rate)   option II of the paper
     w <- w + server step by mean(y - w)   c <- c + (clients of the round / all clients) mean(c_i' - c_i)
 
-Both means are over clients, not examples: each control stands for one client. A client that has no examples changes
-nothing, but counts.
+The clients of the round are those whose updates are in the means: not who never answered, or was refused. Both means
+are over clients, not examples: each control stands for one client. A client that has no examples changes nothing, but
+counts.
 """
 
 import tensorflow as tf
@@ -32,7 +33,6 @@ def build_scaffold(apply: Apply, training: TrainingConfig, *, clients: int) -> A
         clients: how many there are in all.
     """
     server = ServerStep(training)
-    share = min(training.clients_per_round, clients) / clients
 
     def init_control(weights: Leaves) -> Leaves:
         return [0 * weight for weight in weights]
@@ -61,9 +61,10 @@ def build_scaffold(apply: Apply, training: TrainingConfig, *, clients: int) -> A
         state = add(client_state, control_change, scale=1.0)
         return ClientOutput([*change, *control_change], tf.ones_like(rate), state, metrics)
 
-    def server_update(state: State, update: Leaves, number: int) -> State:
+    def server_update(state: State, update: Leaves, number: int, counted: int) -> State:
+        share = counted / clients
         half = len(update) // 2
         control = [old + share * new for old, new in zip(state[CONTROL], update[half:], strict=True)]
-        return server.update({**state, CONTROL: control}, update[:half], number)
+        return server.update({**state, CONTROL: control}, update[:half], number, counted)
 
     return Algorithm("scaffold", init, init_control, broadcast, client_update, server_update, twice)

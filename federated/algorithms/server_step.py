@@ -21,8 +21,8 @@ class ServerStep:
         """First weights -> state."""
         return {WEIGHTS: weights, MOMENTS: self._optimizer.init(weights)}
 
-    def update(self, state: State, update: Leaves, number: int) -> State:
-        """One step in round `number`; other parts of the state stay as they are."""
+    def update(self, state: State, update: Leaves, number: int, clients: int) -> State:  # noqa: ARG002
+        """One step in round `number`, however many `clients`; other parts of the state stay as they are."""
         rate = server_rate(self._training, number)
         weights, moments = self._optimizer.step(state[WEIGHTS], state[MOMENTS], update, rate, number)
         return {**state, WEIGHTS: weights, MOMENTS: moments}

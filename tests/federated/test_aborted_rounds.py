@@ -63,7 +63,7 @@ ALGORITHM = Algorithm(
     init_client=lambda weights: [],
     broadcast=lambda state, number: [],
     client_update=None,
-    server_update=lambda state, update, number: {WEIGHTS: [state[WEIGHTS][0] + update[0]]},
+    server_update=lambda state, update, number, clients: {WEIGHTS: [state[WEIGHTS][0] + update[0]]},
 )
 
 

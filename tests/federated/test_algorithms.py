@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from federated.aggregation import compiled
+from federated.aggregation.attacks import AttackedAggregation
 from federated.aggregation.pipeline import Pipeline
 from federated.aggregation.settings import AggregationSettings
 from federated.algorithms import ditto, fed_avg, fed_nova, local, mime_lite, scaffold
@@ -151,7 +152,7 @@ def scaffold_twin():
             changes.append(new - own[i])
             own[i] = new
         w = w + SERVER_RATE * np.mean(moves, axis=0)
-        c = c + len(COHORTS[0]) / len(CLIENTS) * np.mean(changes, axis=0)
+        c = c + len(clients) / len(CLIENTS) * np.mean(changes, axis=0)
     return w, {i: own[i] for i in {client for clients in COHORTS for client in clients}}
 
 
@@ -272,6 +273,22 @@ def test_whatever_leaves_a_client_goes_through_the_whole_aggregation(name):
     )
     for leaf, plain in zip(found.weights, expected.weights, strict=True):
         assert leaf == pytest.approx(plain, abs=1e-4)
+
+
+@pytest.mark.parametrize("secure_sum", [False, True])
+def test_a_refused_client_does_not_count_among_those_whose_controls_moved(secure_sum):
+    """SCAFFOLD's server control stands for the clients that were added up, not for those that were asked."""
+    chosen = AggregationSettings(clip=50.0, secure_sum=secure_sum, weight_cap=1)
+    shapes = [FIRST[:-1].shape, FIRST[-1].shape] * 2
+    honest = Pipeline(chosen, shapes, steps=compiled, seed=1, dtype=np.float64)
+    spoilt = AttackedAggregation(honest, frozenset([5]), np.nan, dtype=np.float64)
+    without = [[client for client in clients if client != 5] for clients in COHORTS]
+    found = run("scaffold", "xla", aggregation=spoilt)
+    expected = run("scaffold", "xla", aggregation=honest, cohorts=without)
+    for leaf, other in zip(found.state["control"], expected.state["control"], strict=True):
+        assert np.abs(other).max() > 0.01
+        # Of the secure sum's fixed point.
+        assert leaf == pytest.approx(other, abs=1e-5 if secure_sum else 1e-9)
 
 
 def fine_tune(data: list[ClientDataset], dtype: type = np.float64) -> list[list[np.ndarray]]:

@@ -94,7 +94,7 @@ def train_slowly(algorithm: Algorithm, dtype: type) -> list[np.ndarray]:
             leaves = [leaf.numpy() * output.weight.numpy() for leaf in output.update]
             total = leaves if total is None else [a + b for a, b in zip(total, leaves, strict=True)]
             weights += output.weight.numpy()
-        state = algorithm.server_update(state, [leaf / weights for leaf in total], cohort.number)
+        state = algorithm.server_update(state, [leaf / weights for leaf in total], cohort.number, len(cohort.clients))
     return state["weights"]
 
 
