@@ -9,8 +9,9 @@ from worker.clock import SystemClock
 from worker.metrics import ModelMetrics
 from worker.models.address import open_store
 from worker.models.cache import BundleCache, Load
-from worker.models.following import Follower, memory_of
+from worker.models.following import Follower
 from worker.models.registry import Registry
+from worker.models.remembered import memory_of
 from worker.models.serving import LoadedModel, Models, Plan, Serving
 from worker.settings import Settings
 

@@ -8,13 +8,13 @@
           load, verify, warm up, golden records ── refused ──> told; what answers goes on, retried with backoff
                                    │ proved
                                    v
-          swap between two slices; the version before stays in memory, so that a rollback takes one poll
+          swap between two slices; the version before stays in memory, so that a rollback takes one poll: a worker
+          that started since loads it, too, as soon as something answers
 
 All of it happens on a thread of its own. What was taken over last is remembered on disk: a worker that starts while
 the registry cannot be reached begins with it.
 """
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,15 +23,14 @@ from typing import NamedTuple
 
 import structlog
 
-from worker import files
 from worker.bundle import Bundle
 from worker.errors import LimelightError, RegistryError
 from worker.metrics import ModelMetrics
-from worker.models import deployment as deployments
 from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
 from worker.models.memory import give_back_memory
 from worker.models.registry import Registry
+from worker.models.remembered import recall, remember
 from worker.models.serving import LoadedModel, Models, Plan, Serving
 from worker.ports import Clock
 
@@ -107,6 +106,7 @@ class Follower:
         self._refusal: Exception | None = None
         self._retry_seconds = poll_seconds
         self._due_seconds = 0.0
+        self._way_back: tuple[str, float] | None = None
         self._prune_seconds = clock.monotonic_seconds()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -136,6 +136,10 @@ class Follower:
 
     def poll(self) -> None:
         """Looks once, and swaps if there is something new."""
+        self._look()
+        self._keep_way_back()
+
+    def _look(self) -> None:
         if self._clock.monotonic_seconds() >= self._prune_seconds:
             self._prune_seconds = self._clock.monotonic_seconds() + PRUNE_SECONDS
             self._cache.prune(_versions_in_reach(self._taken))
@@ -164,9 +168,9 @@ class Follower:
             deployment = self._registry.deployment()
             taken = self._load_all(deployment)
             self._problem = taken.refusal
-            self._remember(deployment)
+            remember(self._memory, deployment)
         except LimelightError as error:
-            remembered = self._recall()
+            remembered = recall(self._memory)
             if remembered is None:
                 raise
             try:
@@ -206,7 +210,7 @@ class Follower:
         kept = _versions_in_reach(deployment)
         self._loaded = {version: model for version, model in self._loaded.items() if version in kept}
         give_back_memory()
-        self._remember(deployment)
+        remember(self._memory, deployment)
 
     def _load_all(self, deployment: Deployment) -> _Taken:
         """What `deployment` asks for, without a canary or a shadow that is refused.
@@ -229,6 +233,27 @@ class Follower:
         except LimelightError as error:
             refusal = error
         return _Taken(serving, shadow, refusal)
+
+    def _keep_way_back(self) -> None:
+        """Loads what a rollback would go back to, where a start or another rollback did not leave it in memory.
+
+        It is no part of what the registry asks for: a way back that cannot be loaded costs a line in the log.
+        """
+        version = next(iter(self._taken.trail[-1:]), None)
+        if version is None or version in self._loaded:
+            return
+        tried, due_seconds = self._way_back or (None, 0.0)
+        now_seconds = self._clock.monotonic_seconds()
+        if version == tried and now_seconds < due_seconds:
+            return
+        self._way_back = (version, now_seconds + MAX_RETRY_SECONDS)
+        try:
+            self._load(version)
+        except LimelightError as error:
+            if version != tried:
+                log.warning("a rollback would find nothing in memory", version=version, reason=str(error))
+        else:
+            give_back_memory()
 
     def _load(self, version: str) -> LoadedModel:
         if version not in self._loaded:
@@ -278,25 +303,7 @@ class Follower:
             exc_info=None if isinstance(error, LimelightError) else error,
         )
 
-    def _remember(self, deployment: Deployment) -> None:
-        try:
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            files.write_file(self._memory, deployments.encode(deployment))
-        except OSError as error:
-            log.warning("a start without the registry will not be possible", file=str(self._memory), reason=str(error))
-
-    def _recall(self) -> Deployment | None:
-        try:
-            return deployments.decode(self._memory.read_bytes(), str(self._memory))
-        except (OSError, RegistryError):
-            return None
-
 
 def _versions_in_reach(deployment: Deployment) -> set[str]:
     """What answers, and what a rollback would go back to."""
     return {*deployment.versions(), *deployment.trail[-1:]}
-
-
-def memory_of(directory: Path, address: str, name: str) -> Path:
-    """File that keeps what was taken over last from the registry at `address`."""
-    return directory / "deployments" / hashlib.sha256(address.encode()).hexdigest()[:16] / f"{name}.json"

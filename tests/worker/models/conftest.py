@@ -16,8 +16,9 @@ from worker.models import deployment as deployments
 from worker.models.address import open_store
 from worker.models.cache import BundleCache
 from worker.models.deployment import Deployment
-from worker.models.following import Follower, memory_of
+from worker.models.following import Follower
 from worker.models.registry import Registry
+from worker.models.remembered import memory_of
 from worker.models.serving import LoadedModel, Plan
 from worker.ports import Record
 from worker.settings import PREFIX, Settings

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from worker.errors import RegistryError
 from worker.models import deployment as deployments
 from worker.models.address import open_store
-from worker.models.following import PRUNE_SECONDS
+from worker.models.following import MAX_RETRY_SECONDS, PRUNE_SECONDS
 from worker.models.registry import Registry
 from worker.models.serving import Plan
 
@@ -122,6 +122,56 @@ def test_a_rollback_stays_instant_while_canaries_come_and_go(
 
     assert set(names(follower, make_events(3))) == {(4, first)}
     assert following.built == [first, second, third]
+
+
+@pytest.mark.parametrize("decided", ["before the start", "while it runs"])
+def test_a_rollback_is_as_fast_on_a_worker_that_never_answered_with_the_version_before(
+    *, following: Any, versions: list[Path], make_events: Events, tmp_path: Path, decided: str
+) -> None:
+    first, second, third = (following.publish(path) for path in versions[:3])
+    for version in (first, second):
+        following.promote(version)
+    if decided == "before the start":
+        following.promote(third)
+        following.roll_back()
+        follower = following.open()
+    else:
+        following.promote(third)
+        follower = following.open()
+        following.roll_back()
+        follower.poll()
+    follower.poll()
+    shutil.rmtree(tmp_path / "registry" / "tiny" / first)
+    shutil.rmtree(tmp_path / "cache" / "tiny")
+
+    following.roll_back()
+    follower.poll()
+
+    assert set(names(follower, make_events(3))) == {(5, first)}
+
+
+def test_a_way_back_that_cannot_be_loaded_is_no_problem_of_what_answers(
+    following: Any, versions: list[Path], tmp_path: Path
+) -> None:
+    first, second = (following.publish(path) for path in versions[:2])
+    following.promote(first)
+    following.promote(second)
+    damage(tmp_path / "registry", first)
+    follower = following.open()
+
+    with capture_logs() as logs:
+        for _ in range(50):
+            follower.poll()
+            following.clock.seconds += 0.5
+    assert (follower.problem, following.followed[-1]) == ("", True)
+    [line] = logs
+    assert (line["log_level"], line["version"]) == ("warning", first)
+    assert "golden.jsonl differs from its digest" in line["reason"]
+
+    following.publish(versions[0])
+    following.clock.seconds += MAX_RETRY_SECONDS
+    follower.poll()
+    assert set(follower._loaded) == {first, second}
 
 
 def test_a_canary_that_stays_refused_is_no_swap(following: Any, versions: list[Path]) -> None:
