@@ -10,6 +10,7 @@ from worker.answers.caps_cache import CapsCache, Machine, processor_name
 from worker.answers.golden import check_golden_records, check_latency
 from worker.answers.limits import Limits
 from worker.answers.predictions import Detail
+from worker.answers.routing import TopicRouter
 from worker.answers.tuning import DEFAULT, Tuner
 from worker.bundle import Bundle
 from worker.clock import SystemClock
@@ -23,7 +24,6 @@ from worker.process.cpus import available_cpus
 from worker.process.share import ALONE, Share
 from worker.scorer import RUNTIME_VERSION, OnnxScorer
 from worker.settings import Settings
-from worker.stream.caution import Answering
 from worker.transport.connections import Connections
 
 
@@ -89,13 +89,13 @@ def _untuned(settings: Settings) -> Settings:
     return settings.model_copy(update={"batch_records": settings.batch_records or DEFAULT.rows})
 
 
-def build_answering_in_child(settings: Settings, share: Share, plan: Plan) -> Answering:
+def build_answering_in_child(settings: Settings, share: Share, plan: Plan) -> TopicRouter:
     """What answers in the child process that scores suspects: the same as in the parent."""
     configure(settings.log_format, settings.log_level)
     settings = _untuned(settings)
     build = partial(build_model, settings, lambda _: nullcontext(), share=share)
     models = open_plan(plan, build, load=bundle_loader(settings))
-    return open_router(settings, build, others=models.answer, prove=models.prove).answer
+    return open_router(settings, build, others=models.answer, prove=models.prove)
 
 
 def build_shadow_in_child(settings: Settings, share: Share, plan: Plan) -> Callable[[Slice], Comparison]:

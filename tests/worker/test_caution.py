@@ -22,7 +22,7 @@ from worker.transport.deadline import Deadline
 pytestmark = pytest.mark.fast
 
 DEADLY = """
-import os, signal
+import os, signal, time
 from worker.errors import DecodeError, ScoringError
 
 def answer(records):
@@ -41,8 +41,32 @@ def answer(records):
             raise ScoringError("the model failed")
     return [record.value + b" by %d" % os.getpid()]
 
+class Model:
+    answer = staticmethod(answer)
+
+    def prove(self):
+        pass
+
+class SlowModel(Model):
+    def answer(self, records):
+        time.sleep(0.6)
+        return answer(records)
+
+    def prove(self):
+        time.sleep(0.3)
+
+class HangingModel(Model):
+    def prove(self):
+        signal.pause()
+
 def build(plan):
-    return answer
+    return Model()
+
+def build_slow(plan):
+    return SlowModel()
+
+def build_hanging(plan):
+    return HangingModel()
 
 def build_nothing(plan):
     raise ScoringError("no model")
@@ -50,7 +74,7 @@ def build_nothing(plan):
 def build_if(path):
     if not path.exists():
         raise ScoringError("no model")
-    return answer
+    return Model()
 """
 
 
@@ -128,7 +152,8 @@ def test_finding_the_killer_is_told_and_so_is_every_step(deadly: Any) -> None:
     with closing(cautious):
         cautious.answer(records(b"a", b"kill", b"b"), suspect=True)
 
-    assert told == ["step", "step", "found", "step"]
+    # One for each child that has loaded the model, and one for each time that a record is asked for.
+    assert told == ["step"] * 5 + ["found"] + ["step"] * 2
 
 
 @pytest.mark.parametrize(("value", "reason"), [(b"kill", "died of SIGKILL"), (b"exit", "ended with status 3")])
@@ -151,6 +176,33 @@ def test_a_record_on_which_the_child_hangs_is_refused(
 
     assert isinstance(answer, UnscorableError)
     assert "no answer within 0.2 s" in str(answer)
+
+
+def test_a_record_hangs_no_more_than_the_golden_records_do(deadly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that starves everything takes long: nothing is wrong with the records."""
+    monkeypatch.setattr("worker.stream.caution.HANG_SECONDS", 0.2)
+    with closing(build_cautious(deadly.build_slow)) as cautious:
+        [answer, killer] = cautious.answer(records(b"a", b"kill"), suspect=True)
+
+    assert bytes(answer).startswith(b"a by ")
+    assert "died of SIGKILL" in str(killer)
+
+
+def test_a_model_that_hangs_on_its_golden_records_blames_no_record(
+    deadly: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.stream.caution.GOLDEN_SECONDS", 0.2)
+    with closing(build_cautious(deadly.build_hanging)) as cautious:
+        with pytest.raises(ScoringError, match=r"golden records: no answer within 0\.2 s"):
+            cautious.answer(records(b"a"), suspect=True)
+        with pytest.raises(ScoringError, match="golden records"):
+            cautious.prove()
+
+
+def test_a_second_killer_in_a_slice_kills_no_worker_either(cautious: CautiousAnswering) -> None:
+    answers = cautious.answer(records(b"kill", b"a", b"kill"), suspect=True)
+
+    assert [isinstance(answer, UnscorableError) for answer in answers] == [True, False, True]
 
 
 def test_a_refusal_comes_back_as_it_is(cautious: CautiousAnswering) -> None:
