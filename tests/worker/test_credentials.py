@@ -119,8 +119,18 @@ def test_a_directory_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatc
         ),
         (
             {**SCRAM, "sasl_mechanism": "OAUTHBEARER", "sasl_token_url": "https://[identity/token"},
-            "LIMELIGHT_SASL_TOKEN_URL sends the client's secret: give an https address",
+            "LIMELIGHT_SASL_TOKEN_URL is no address: give an https address",
         ),
+        *(
+            ({**SCRAM, "sasl_mechanism": "OAUTHBEARER", "sasl_token_url": url}, "LIMELIGHT_SASL_TOKEN_URL may hold no")
+            for url in (
+                "https://id:hunter2@identity.example/token",
+                "https://hunter2@identity.example/token",
+                f"{URL}?client_secret=hunter2",
+                f"{URL}#hunter2",
+            )
+        ),
+        ({**SCRAM, "sasl_mechanism": "OAUTHBEARER", "sasl_token_url": "https://id:hunter2/token"}, "an https address"),
         ({"security_protocol": "SSL", "ssl_key_file": __file__}, "belong together"),
         ({"security_protocol": "SSL", "ssl_key_password": "hunter2"}, "LIMELIGHT_SSL_KEY_PASSWORD needs"),
         ({"ssl_certificate_file": __file__, "ssl_key_file": __file__}, "would not be used with"),

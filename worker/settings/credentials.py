@@ -116,8 +116,8 @@ def _find_contradictions(given: Mapping[str, Any], variable: Variable) -> Iterat
         yield f"{variable('ssl_certificate_file')} and {variable('ssl_key_file')} belong together; set both, or none"
     if "ssl_key_password" in is_set and "ssl_key_file" not in is_set:
         yield f"{variable('ssl_key_password')} needs {variable('ssl_key_file')}"
-    if (url := given["sasl_token_url"]) is not None and not _is_private(url):
-        yield f"{variable('sasl_token_url')} sends the client's secret: give an https address"
+    if (url := given["sasl_token_url"]) is not None:
+        yield from _find_flaws(url, variable)
 
 
 def _login_settings(given: Mapping[str, Any]) -> tuple[list[str], set[str]]:
@@ -130,9 +130,20 @@ def _login_settings(given: Mapping[str, Any]) -> tuple[list[str], set[str]]:
     return ["sasl_token_file"], {*user, "sasl_password_file", "sasl_token_scope"}
 
 
-def _is_private(url: str) -> bool:
+def _find_flaws(url: str, variable: Variable) -> Iterator[str]:
+    """What is wrong with the address of an identity provider, without telling it: a secret may stand in it."""
+    name = variable("sasl_token_url")
     try:
         parts = urlsplit(url)
-    except ValueError:  # a bracket that does not close
-        return False
-    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
+        _ = parts.port
+    except ValueError:  # a bracket that does not close, or no number after the colon
+        yield f"{name} is no address: give an https address"
+        return
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        yield (
+            f"{name} may hold no user, password or query, which logs and errors would show: who asks stands in "
+            f"{variable('sasl_username')} and {variable('sasl_password')}, or {variable('sasl_password_file')}"
+        )
+    is_private = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    if not (parts.hostname and is_private):
+        yield f"{name} sends the client's secret: give an https address"

@@ -7,13 +7,15 @@ from pydantic import ValidationError
 from worker.settings.names import variable
 
 MASK = "********"
+_IN_URL = re.compile(r"\b{scheme}(?:(?!\b{scheme})\S)*@".format(scheme="[a-z][a-z0-9+.-]{0,20}://"), re.IGNORECASE)
+"""A comma may belong to the password here: only another URL ends one."""
 _CREDENTIALS = re.compile(r"[^\s,]*:[^\s,]*@")
 _SECRET_FIELDS = frozenset({"sasl_password", "ssl_key_password", "admin_token", "properties"})
 
 
 def mask_credentials(text: str) -> str:
     """Hides ``user:password`` in front of an ``@``."""
-    return _CREDENTIALS.sub(f"{MASK}@", text)
+    return _CREDENTIALS.sub(f"{MASK}@", _IN_URL.sub(f"{MASK}@", text))
 
 
 def describe(error: ValidationError) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from worker.errors import AccessDeniedError
-from worker.settings import Settings, variable
+from worker.settings import Settings, mask_credentials, variable
 from worker.settings.credentials import read_secret
 
 ANSWER_SECONDS = 5.0
@@ -120,7 +120,7 @@ class TokenEndpoint:
 
     def _failure(self, what: str) -> AccessDeniedError:
         names = ", ".join(variable(name) for name in ("sasl_token_url", "sasl_username", "sasl_password"))
-        return AccessDeniedError(f"no token to log in with: {self._url} {what}. Check {names}.")
+        return AccessDeniedError(f"no token to log in with: {mask_credentials(self._url)} {what}. Check {names}.")
 
 
 class _Answer(msgspec.Struct):
