@@ -114,8 +114,8 @@ def _run_round(
         _require_finite("the loss", train.get("loss", 0.0))
         _require_finite("a weight of the model", *model)
         state.latest.append(model)
-        # Down to each client, and an update of the same size back.
-        train["bytes"] = 2.0 * len(cohort.clients) * sum(leaf.nbytes for leaf in model)
+        traffic = server.measure_traffic(eight_bits=config.aggregation.eight_bits)
+        train["bytes"] = traffic.total(answered=len(cohort.clients), silent=cohort.silent)
         if cohort.number % training.evaluate_every and cohort.number != training.rounds:
             return train, UNSET
         mean = average(state.latest)

@@ -7,6 +7,7 @@ import numpy as np
 from federated.algorithms.definition import WEIGHTS, Aggregation, Algorithm, CohortResult, Leaves, State
 from federated.client_states import ClientStates
 from federated.engines.cohort import Cohort, Engine
+from federated.traffic import Traffic, measure_traffic
 
 
 class Server:
@@ -49,6 +50,10 @@ class Server:
     def weights(self) -> Leaves:
         """The model."""
         return self.state[WEIGHTS]
+
+    def measure_traffic(self, *, eight_bits: bool) -> Traffic:
+        """What a round sends for each client, see `federated.traffic`."""
+        return measure_traffic(self._algorithm, self.state, eight_bits=eight_bits)
 
     def pack(self, cohort: Cohort) -> object:
         """See `Engine.pack`."""

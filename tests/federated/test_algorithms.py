@@ -24,6 +24,7 @@ from federated.engines.cohort import Cohort, plan_shapes
 from federated.engines.opening import open_engine
 from federated.engines.tff import TffEngine, execution_context
 from federated.server import Server
+from federated.traffic import measure_traffic
 
 pytestmark = pytest.mark.train
 
@@ -259,6 +260,30 @@ def test_an_update_has_the_shapes_that_the_aggregation_is_told(name):
     batches = Batches({"token_ids": arrays[0]}, *arrays[1:], tf.constant(0), tf.constant(1))
     update = algorithm.client_update(broadcast, own, batches, tf.zeros(3, tf.int32)).update
     assert [leaf.shape for leaf in update] == [leaf.shape for leaf in algorithm.update_like(state["weights"])]
+
+
+MODEL_BYTES, RATE_BYTES = 4 * FIRST.size, 4
+SENT = {
+    "fedavg": (MODEL_BYTES + RATE_BYTES, MODEL_BYTES),
+    "fedsgd": (MODEL_BYTES, MODEL_BYTES),
+    "fednova": (MODEL_BYTES + RATE_BYTES, MODEL_BYTES + 4),
+    "scaffold": (2 * MODEL_BYTES + RATE_BYTES, 2 * MODEL_BYTES),
+    "mimelite": (2 * MODEL_BYTES + RATE_BYTES, 2 * MODEL_BYTES),
+    "ditto": (MODEL_BYTES + RATE_BYTES, MODEL_BYTES),
+}
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_what_a_client_gets_and_sends_is_counted(name):
+    algorithm = build_algorithm(apply, settings(name), clients=len(CLIENTS))
+    state = algorithm.init([FIRST[:-1].astype(np.float32), FIRST[-1].astype(np.float32)])
+    assert measure_traffic(algorithm, state, eight_bits=False) == SENT[name]
+
+
+def test_eight_bits_are_a_byte_for_each_entry_and_a_scale_for_each_leaf():
+    algorithm = build_algorithm(apply, settings("scaffold"), clients=len(CLIENTS))
+    state = algorithm.init([FIRST[:-1].astype(np.float32), FIRST[-1].astype(np.float32)])
+    assert measure_traffic(algorithm, state, eight_bits=True).up == 2 * (FIRST.size + 2 * 4)
 
 
 @pytest.mark.parametrize("name", ["fednova", "scaffold", "mimelite"])

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federated.aggregation.settings import AggregationSettings
 from federated.config import Config, TrainingConfig
 from federated.data.availability import AvailabilitySettings, answers, available
 from federated.data.clients import ClientDataset
 from federated.errors import DivergenceError
 from federated.rounds import draw_cohort, draw_local_data, prefetch, run_rounds
 from federated.run_state import RunState
+from federated.traffic import Traffic
 from worker.messages import RoundRecord
 
 pytestmark = pytest.mark.fast
@@ -44,6 +46,9 @@ class LabelSum:
     def weights(self):
         return [np.array([self.total], np.float32)]
 
+    def measure_traffic(self, *, eight_bits):
+        return Traffic(down=10, up=1 if eight_bits else 4)
+
     def snapshot(self):
         return {"total": self.total}
 
@@ -71,9 +76,14 @@ def run(training: TrainingConfig, *, seed: int = 1, server=None, **options) -> R
         "save": lambda *, last: saved.append(last),
     }
     availability = options.pop("availability", AvailabilitySettings())
-    config = Config(preset="test", seed=seed, training=training, availability=availability)
+    aggregation = options.pop("aggregation", AggregationSettings())
+    config = Config(preset="test", seed=seed, training=training, availability=availability, aggregation=aggregation)
     outcome = run_rounds(server, CLIENTS, config, RunState(training), **(defaults | options))
     return Result(server, records, outcome.metrics, saved)
+
+
+def bytes_of(records: list[RoundRecord]) -> list[float]:
+    return [record.train["bytes"] for record in records]
 
 
 def test_each_round_is_recorded_with_what_it_did():
@@ -83,7 +93,7 @@ def test_each_round_is_recorded_with_what_it_did():
         assert len(set(record.clients)) == 3
         assert [sorted(labels) for labels in cohort] == [CLIENTS[index].label.tolist() for index in record.clients]
         assert record.examples == sum(map(len, cohort))
-        assert record.train == {"loss": 1.0, "accuracy": 0.5, "bytes": 3 * 2 * 4}
+        assert record.train == {"loss": 1.0, "accuracy": 0.5, "bytes": 3 * (10 + 4)}
         assert msgspec.json.decode(msgspec.json.encode(record), type=RoundRecord) == record
 
 
@@ -213,6 +223,21 @@ def test_only_clients_that_are_there_and_answer_take_part():
         expected = available(settings, **key) & answers(settings, **key)
         assert record.clients == np.flatnonzero(expected).tolist()
     assert len({tuple(record.clients) for record in records}) > 8
+
+
+def test_clients_who_never_answer_have_read_the_model_but_sent_nothing():
+    training = TrainingConfig(rounds=20, clients_per_round=8)
+    _, records, *_ = run(training, availability=AvailabilitySettings(dropout=0.4))
+    assert any("silent" in record.train for record in records)
+    for record in records:
+        answered, silent = len(record.clients), record.train.get("silent", 0)
+        assert answered + silent == 8
+        assert record.train["bytes"] == 10 * (answered + silent) + 4 * answered
+
+
+def test_updates_of_eight_bits_are_counted_as_such():
+    training = TrainingConfig(rounds=2, clients_per_round=3)
+    assert bytes_of(run(training, aggregation=AggregationSettings(eight_bits=True)).records) == [33, 33]
 
 
 class Peak(LabelSum):

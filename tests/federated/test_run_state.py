@@ -9,6 +9,7 @@ from federated.data.clients import ClientDataset
 from federated.errors import CheckpointError
 from federated.rounds import run_rounds
 from federated.run_state import Keeper, RunState
+from federated.traffic import Traffic
 
 pytestmark = pytest.mark.fast
 
@@ -43,6 +44,9 @@ class Server:
             self.state = {"weights": [self.state["weights"][0] * 0.9 + step]}
             self.client_states.update([(client, [seen + 1])])
         return {"loss": 1.0}
+
+    def measure_traffic(self, *, eight_bits):
+        return Traffic(down=1, up=1)
 
     def snapshot(self):
         return {"algorithm": self.state}
