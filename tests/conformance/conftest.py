@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from harness.matrix import IS_WHOLE, ONCE, Setup, setups
 from harness.report import Report
+from harness.subject import IS_FOREIGN
 
 if TYPE_CHECKING:
     from harness.arena import Arena
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from deploy.local.kafka.cluster import Cluster
 
 BARS, SLACK_SECONDS = 4, 30
-"""A wait may be so many bars and seconds long on a machine that is busy with other things."""
+"""A wait may be so many bars and seconds long on a machine that is busy with other things; longer, the case fails. The
+whole form holds waits against the bars themselves too, when it has ended: see `pytest_sessionfinish`."""
 ONLY_WHOLE = pytest.mark.skip(reason="waits for the brokers' own timeouts: run make conformance")
 REPORT = pytest.StashKey[Report]()
 
@@ -45,6 +47,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(name): which setups a case runs in, see harness.matrix")
     config.stash[REPORT] = Report()
+    if IS_WHOLE and config.getoption("numprocesses", None):
+        raise pytest.UsageError("CONFORMANCE=whole measures waits, which cases that run side by side lengthen: omit -n")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails the whole form if a bar was missed: not before every case has run."""
+    # The bars are Limelight's own promises.
+    is_judged = IS_WHOLE and not IS_FOREIGN
+    if is_judged and session.config.stash[REPORT].missed and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -118,10 +131,14 @@ def open_arena(clusters: Callable[[int], Cluster], model: Path, tmp_path: Path) 
 
 @pytest.fixture
 def note_waits(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Reports the longest waits of a case and holds them against a generous limit."""
+    """Reports the longest waits of a case and holds them against a generous limit.
 
-    def note(what: str, seconds: list[float], *, bar_seconds: float) -> None:
-        request.config.stash[REPORT].add_waits(request.node.name, what, seconds, bar_seconds=bar_seconds)
+    `is_promised=False` where the bar is only a guide.
+    """
+
+    def note(what: str, seconds: list[float], *, bar_seconds: float, is_promised: bool = True) -> None:
+        report = request.config.stash[REPORT]
+        report.add_waits(request.node.name, what, seconds, bar_seconds=bar_seconds, is_promised=is_promised)
         assert max(seconds) < BARS * bar_seconds + SLACK_SECONDS, f"{what}: {seconds}"
 
     return note

@@ -26,7 +26,7 @@ def test_a_storm_of_rebalances(
     waits = storm(arena, rounds=strikes(short=1, whole=3))
 
     assert broken_promises(arena) == {}
-    note_waits("workers come and go", waits, bar_seconds=TAKEOVER_BAR_SECONDS)
+    note_waits("workers come and go", waits, bar_seconds=TAKEOVER_BAR_SECONDS, is_promised=False)
 
 
 @pytest.mark.fault("scale_in")

@@ -53,7 +53,7 @@ def test_a_worker_drains_and_is_restarted(
     waits = terminate_and_restart(arena, "a", times=strikes(short=2, whole=3))
 
     assert broken_promises(arena) == {}
-    note_waits("SIGTERM, back at once", waits, bar_seconds=RESTART_BAR_SECONDS)
+    note_waits("SIGTERM, back at once", waits, bar_seconds=RESTART_BAR_SECONDS, is_promised=False)
 
 
 @pytest.mark.fault("sigstop")
@@ -96,7 +96,7 @@ def test_a_suspended_worker_whose_partitions_were_taken_does_no_harm(
         arena.retire(revived)
 
     assert broken_promises(arena) == {}
-    note_waits("SIGSTOP until others took over", [wait], bar_seconds=TAKEOVER_BAR_SECONDS)
+    note_waits("SIGSTOP until others took over", [wait], bar_seconds=TAKEOVER_BAR_SECONDS, is_promised=False)
 
 
 @pytest.mark.fault("takeover")

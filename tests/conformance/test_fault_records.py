@@ -35,7 +35,7 @@ def test_poison_takes_no_neighbour_along(
 
     assert worker.status is None, worker.log()
     assert broken_promises(arena) == {}
-    note_waits("poison in every partition", waits, bar_seconds=POISON_BAR_SECONDS)
+    note_waits("poison in every partition", waits, bar_seconds=POISON_BAR_SECONDS, is_promised=False)
 
 
 @ONLY_OWN
@@ -53,7 +53,7 @@ def test_a_record_that_kills_is_found_out(
 
     assert deaths >= 1, "it never killed the process"
     assert broken_promises(arena) == {}
-    note_waits(f"a record that killed {deaths} times", [wait], bar_seconds=KILLER_BAR_SECONDS)
+    note_waits(f"a record that killed {deaths} times", [wait], bar_seconds=KILLER_BAR_SECONDS, is_promised=False)
 
 
 @ONLY_OWN
@@ -75,4 +75,6 @@ def test_a_slow_model_does_not_cost_the_membership(
     assert wait > SESSION_SECONDS, "the model was not slow"
     assert worker.status is None, worker.log()
     assert broken_promises(arena) == {}
-    note_waits(f"a batch of {SLOW_SECONDS:.0f} s", [wait], bar_seconds=SLOW_SECONDS + RECOVERY_SECONDS)
+    note_waits(
+        f"a batch of {SLOW_SECONDS:.0f} s", [wait], bar_seconds=SLOW_SECONDS + RECOVERY_SECONDS, is_promised=False
+    )
