@@ -41,17 +41,16 @@ def describe(record: RoundRecord) -> str:
     """A round in one line."""
     private = "epsilon" in record.train
     cohort = "a private cohort" if private else f"{len(record.clients)} clients, {record.examples} examples"
-    return (
-        f"round {record.round}/{record.rounds}: {record.seconds:.1f} s, {cohort}, {_describe_training(record)}"
-        f"{_describe_heldout(record)}"
-    )
+    said = ", ".join(filter(None, (f"{record.seconds:.1f} s", cohort, _describe_training(record))))
+    return f"round {record.round}/{record.rounds}: {said}{_describe_heldout(record)}"
 
 
 def _describe_training(record: RoundRecord) -> str:
     train = record.train
     if "skipped" in train:
         return "skipped, because too few clients answered"
-    parts = [f"loss {train['loss']:.3f}" if "loss" in train else "nobody came"]
+    # Of a private round there is none where nobody came, or where clients keep their figures to themselves.
+    parts = [f"loss {train['loss']:.3f}"] if "loss" in train else []
     if train.get("refused"):
         parts.append(f"{train['refused']:.0f} updates refused, not finite")
     if "epsilon" in train:

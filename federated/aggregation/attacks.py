@@ -65,6 +65,7 @@ class AttackedAggregation:
         self._factor = factor
         self._dtype = dtype
         self.stacked = honest.stacked
+        self.sampling = honest.sampling
 
     def broadcast(self, number: int) -> Leaves:
         """As `honest`."""

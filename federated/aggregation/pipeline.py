@@ -18,6 +18,7 @@
   releases noise like any other.
 
 The weight travels in the sum, as a leaf of its own behind the update's, beside whether the update was left unclipped.
+Of a locally private client both are always 1: they leave it without noise.
 Implements `federated.algorithms.definition.Aggregation`.
 """
 
@@ -70,8 +71,8 @@ class Pipeline:
             AggregationError: the settings contradict each other.
         """
         self._plan = privacy.plan if privacy else None
-        sampling = self._plan.mechanism.sampling if self._plan else sampling
-        check_combination(settings, sampling)
+        self.sampling = self._plan.mechanism.sampling if self._plan else sampling
+        check_combination(settings, self.sampling)
         self.stacked = settings.combine != "mean"
         self.clip_bound = settings.clip
         self._settings = settings
@@ -80,8 +81,8 @@ class Pipeline:
         self._seed = seed
         self._privacy = privacy
         self._dtype = dtype
-        self._private = sampling is not None
-        self._locally_private = sampling == "local"
+        self._private = self.sampling is not None
+        self._locally_private = self.sampling == "local"
         self._session: SecureSum | None = None
         self._resolution = 1.0
 
@@ -140,7 +141,7 @@ class Pipeline:
             update, short = steps.clip(update, broadcast[0])
             under = kept * short
         if self._locally_private:
-            update = steps.add(update, local)
+            update, under = steps.add(update, local), weight
         if self.stacked:
             return steps.quantise(update, local) if settings.eight_bits else update, weight, refused
         update = steps.scale(update, weight)

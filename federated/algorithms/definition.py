@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.privacy.settings import Sampling
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -49,7 +51,7 @@ class Batches(NamedTuple):
 
 class ClientOutput(NamedTuple):
     """What a client gives back. Only `update`, `weight` and `metrics` leave it; clipping, noise and masks see all
-    of `update`.
+    of `update`. Under local privacy `metrics` stay with the client too.
     """
 
     update: Tensors
@@ -86,6 +88,8 @@ class Aggregation(Protocol):
 
     stacked: bool
     """Whether `server` needs every client's update, as order statistics do; otherwise their sum is enough."""
+    sampling: Sampling | None
+    """Of a differentially private run, see `federated.privacy`; None where nothing is promised."""
 
     def broadcast(self, number: int) -> Leaves:
         """What every client of round `number` needs for its steps, for example the bound to clip to."""
@@ -137,4 +141,4 @@ class CohortResult(NamedTuple):
     client_states: list[Leaves]
     """Of each client."""
     metrics: dict[str, float]
-    """Summed over the clients; the algorithm's and the aggregation's."""
+    """Summed over the clients; the algorithm's and the aggregation's. None under local privacy."""

@@ -15,6 +15,7 @@ class WeightedMean:
     """Implements `federated.algorithms.definition.Aggregation`."""
 
     stacked = False
+    sampling = None
 
     def broadcast(self, number: int) -> Leaves:  # noqa: ARG002
         """Nothing."""

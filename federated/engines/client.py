@@ -35,6 +35,7 @@ RunClient = Callable[[ClientInput, Batches, tf.Tensor], ClientResult]
 
 def build_client(algorithm: Algorithm, aggregation: Aggregation) -> RunClient:
     """Joins the two."""
+    locally_private = aggregation.sampling == "local"
 
     def run(given: ClientInput, batches: Batches, key: tf.Tensor) -> ClientResult:
         output = algorithm.client_update(given.broadcast, given.client_state, batches, key)
@@ -45,6 +46,7 @@ def build_client(algorithm: Algorithm, aggregation: Aggregation) -> RunClient:
         refused = metrics["refused"] > 0
         state = [tf.where(refused, old, new) for old, new in zip(given.client_state, output.client_state, strict=True)]
         kept = {name: tf.where(refused, tf.zeros_like(value), value) for name, value in output.metrics.items()}
-        return ClientResult(update, weight, state, {**kept, **metrics})
+        # Exact figures of one client, beside its noisy update, would tell what the noise hides.
+        return ClientResult(update, weight, state, {} if locally_private else {**kept, **metrics})
 
     return run

@@ -52,15 +52,21 @@ def build_card(
         key="reproducible simulation" if given_key else "secret",
         released=[
             weights,
-            *(ReleasedItem(name=name, status="not covered", note=note) for name, note in _NOT_COVERED.items()),
+            *(ReleasedItem(name=name, status="not covered", note=note) for name, note in _list_uncovered(plan)),
             *(ReleasedItem(name=name, status="public", note=note) for name, note in _PUBLIC.items()),
         ],
     )
 
 
+def _list_uncovered(plan: PrivacyPlan) -> list[tuple[str, str]]:
+    # Where clients add their own noise, their figures stay with them.
+    absent = {"round metrics"} if plan.mechanism.sampling == "local" else set()
+    return [(name, note) for name, note in _NOT_COVERED.items() if name not in absent]
+
+
 def _name_trusted_party(plan: PrivacyPlan, *, secure_sum: bool) -> str:
     if plan.mechanism.sampling == "local":
-        return "nobody: each client adds its own noise before anything leaves it"
+        return "nobody in a round: each client adds its own noise before anything leaves it"
     if secure_sum:
         return "the server: it sees the sum of each round, chooses the cohorts and adds the noise"
     return "the server: it sees each client's update, chooses the cohorts and adds the noise"

@@ -38,6 +38,10 @@ def test_every_released_item_is_covered_public_or_said_not_to_be_covered():
         assert items[name].status == "not covered", name
 
 
+def test_a_locally_private_run_has_no_round_metrics_to_list():
+    assert "round metrics" not in {item.name for item in build("local").released}
+
+
 def test_a_given_key_makes_the_run_a_simulation():
     assert build().key == "secret"
     assert build(given_key=True).key == "reproducible simulation"

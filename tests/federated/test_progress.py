@@ -3,6 +3,7 @@ import pty
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from federated.progress import describe
@@ -52,9 +53,12 @@ def test_what_was_refused_is_counted_in_the_line():
     assert describe(refused).endswith(", loss 0.750, epsilon 1.50")
 
 
-def script() -> str:
-    import msgspec
+def test_a_private_round_without_a_loss_is_told_too():
+    silent = msgspec.structs.replace(record(1), clients=[], train={"epsilon": 1.5})
+    assert describe(silent) == "round 1/2: 1.2 s, a private cohort, epsilon 1.50"
 
+
+def script() -> str:
     return SCRIPT.format(lines=[msgspec.json.encode(record) for record in RECORDS])
 
 

@@ -56,7 +56,7 @@ class Canaries:
     stacked = False
 
     def __init__(self, honest: Pipeline) -> None:
-        self.honest = honest
+        self.honest, self.sampling = honest, honest.sampling
         self.broadcast, self.server = honest.broadcast, honest.server
         size = sum(int(np.prod(shape)) for shape in SHAPES)
         signs = np.random.default_rng(8).integers(0, 2, (CANARIES, size)) * 2 - 1
