@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from worker.errors import AccessDeniedError
+from worker.errors import AccessDeniedError, LimelightError
 from worker.settings import Settings
 from worker.transport.tokens import describe_token, token_source
 
@@ -30,6 +30,8 @@ class Provider(HTTPServer):
     """Gives out what the test wants, and remembers what it was asked."""
 
     status, answer = 200, b""
+    raw = b""
+    """Sent in place of a response."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, list[str]]]] = []
@@ -42,6 +44,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         form = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.server.requests.append((self.headers["Authorization"], parse_qs(form)))
+        if self.server.raw:
+            self.wfile.write(self.server.raw)
+            return
         self.send_response(self.server.status)
         if self.server.status == 302:
             self.send_header("Location", "http://127.0.0.1:1/elsewhere")
@@ -62,14 +67,14 @@ def provider() -> Iterator[Provider]:
         thread.join()
 
 
-def ask(provider: Provider) -> Any:
+def ask(provider: Provider, path: str = "/token") -> Any:
     return token_source(
         Settings(
             security_protocol="SASL_SSL",
             sasl_mechanism="OAUTHBEARER",
             sasl_username="worker",
             sasl_password=SECRET,
-            sasl_token_url=f"http://127.0.0.1:{provider.server_port}/token",
+            sasl_token_url=f"http://127.0.0.1:{provider.server_port}{path}",
             sasl_token_scope="kafka",
         )
     )
@@ -127,6 +132,26 @@ def test_a_refusal_names_the_settings_and_no_secret(provider: Provider, status: 
     assert said in str(caught.value)
     assert "LIMELIGHT_SASL_TOKEN_URL" in str(caught.value)
     assert SECRET not in str(caught.value)
+    assert "unexpected-token" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        (b"unexpected-token\r\n\r\n", "/token"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n99\r\nunexpected-token", "/token"),
+        (b'HTTP/1.0 200 OK\r\n\r\n{"access_token": "unexpected-token\xff"}', "/token"),
+        (b"HTTP/1.0 200 OK\r\n\r\n", "/a token"),
+    ],
+    ids=["no status line", "cut short", "not UTF-8", "no path"],
+)
+def test_what_is_no_answer_is_one_line(provider: Provider, raw: bytes, path: str) -> None:
+    provider.raw = raw
+
+    with pytest.raises(LimelightError, match="does not give one") as caught:
+        ask(provider, path).token()
+
     assert "unexpected-token" not in str(caught.value)
     assert caught.value.__suppress_context__
 

@@ -6,6 +6,7 @@ until when; nobody but the broker can tell whether they are true.
 
 import base64
 import binascii
+import http.client
 import ssl
 import threading
 import time
@@ -113,7 +114,7 @@ class TokenEndpoint:
         except urllib.error.HTTPError as error:
             error.close()
             raise self._failure(f"answers {error.code} {error.reason}") from None
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, http.client.HTTPException, ValueError, msgspec.DecodeError) as error:
             # Not chained: what was answered may be a token.
             raise self._failure(f"does not give one ({type(error).__name__})") from None
         return describe_token(answer.access_token, valid_seconds=answer.expires_in)
