@@ -1,6 +1,8 @@
 """Where the rounds are written down: JSON Lines and TensorBoard."""
 
 import contextlib
+import io
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ def open_records(directory: Path) -> Iterator[Callable[[RoundRecord], None]]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lines = (directory / ROUNDS).open("ab", buffering=0)
+        lines = _open_lines(directory / ROUNDS)
     except OSError as error:
         raise _unwritable(directory, str(error.strerror)) from error
     events = None
@@ -37,7 +39,7 @@ def open_records(directory: Path) -> Iterator[Callable[[RoundRecord], None]]:
     def report(record: RoundRecord) -> None:
         nonlocal events
         try:
-            lines.write(msgspec.json.encode(record) + b"\n")
+            _write_line(lines, msgspec.json.encode(record))
             events = events or files.enter_context(_begin_events(directory / TENSORBOARD, first=record.round))
             _write_event(events, _summarize(record))
         except OSError as error:
@@ -47,6 +49,23 @@ def open_records(directory: Path) -> Iterator[Callable[[RoundRecord], None]]:
 
     with lines, contextlib.ExitStack() as files:
         yield report
+
+
+def _open_lines(path: Path) -> io.FileIO:
+    """Opens for appending, behind the last line that is complete: a disk that was full may have cut one short.
+
+    Records would otherwise be appended to half a line, and no reader could tell them apart again.
+    """
+    if path.is_file():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return io.FileIO(path, "ab")
+
+
+def _write_line(lines: io.FileIO, line: bytes) -> None:
+    """Writes all of it: a disk that is almost full takes a part without an error, and refuses the rest with one."""
+    rest = line + b"\n"
+    while rest:
+        rest = rest[lines.write(rest) :]
 
 
 def _begin_events(directory: Path, *, first: int) -> tf.io.TFRecordWriter:

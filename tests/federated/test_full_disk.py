@@ -2,8 +2,11 @@
 
 import contextlib
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 import tensorflow as tf
 
@@ -11,6 +14,7 @@ from federated.config import ModelConfig
 from federated.errors import OutputError
 from federated.models.classifier import build_classifier
 from federated.records import open_records
+from federated.reporting.history import load_history
 from federated.saved_model import write_saved_model
 from worker.bundle import ModelCard, TextField, Training
 from worker.messages import RoundRecord
@@ -45,6 +49,46 @@ def test_records_on_a_full_disk(tmp_path):
     (tmp_path / "rounds.jsonl").symlink_to("/dev/full")
     with open_records(tmp_path) as report, pytest.raises(OutputError, match=r"No space left on device.*--log-dir"):
         report(RECORD)
+
+
+FILL_UP = """
+import resource, sys
+from pathlib import Path
+import msgspec
+from federated.errors import OutputError
+from federated.records import open_records
+from worker.messages import RoundRecord
+
+directory = Path(sys.argv[1])
+with open_records(directory) as report:
+    for line in sys.stdin.buffer:
+        record = msgspec.json.decode(line, type=RoundRecord)
+        if record.round == 3:
+            size = (directory / "rounds.jsonl").stat().st_size + len(line) // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            report(record)
+        except OutputError as error:
+            sys.exit(str(error))
+"""
+"""Its disk is full in the middle of the third record."""
+
+
+def test_a_record_that_half_fits_on_the_disk_is_an_error_and_gone_when_the_run_goes_on(tmp_path):
+    # So many that TensorBoard's file, which does not name them, stays far below the limit.
+    clients = list(range(10_000))
+    records = [msgspec.structs.replace(RECORD, round=number, clients=clients) for number in (1, 2, 3)]
+    given = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+    child = subprocess.run([sys.executable, "-c", FILL_UP, tmp_path], input=given, capture_output=True, check=False)
+    assert child.returncode == 1, child.stderr.decode()
+    assert b"File too large" in child.stderr
+    assert b"--log-dir" in child.stderr
+    assert not (tmp_path / "rounds.jsonl").read_bytes().endswith(b"\n"), "nothing was cut short"
+    assert load_history(tmp_path) == records[:2]
+    with open_records(tmp_path) as report:
+        report(records[2])
+    assert load_history(tmp_path) == records
+    assert (tmp_path / "rounds.jsonl").read_bytes() == given
 
 
 def test_tensorboard_on_a_full_disk(tmp_path):
