@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from worker.errors import AccessDeniedError, LimelightError
+from worker.errors import AccessDeniedError, BrokerUnreachableError, LimelightError
 from worker.settings import Settings
 from worker.transport.tokens import describe_token, token_source
 
@@ -104,7 +104,7 @@ def test_the_provider_is_asked_with_id_and_secret_and_not_again_before_time(prov
 
 
 def test_a_token_that_is_about_to_expire_is_replaced(provider: Provider) -> None:
-    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 5})
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 50})
     source = ask(provider)
 
     source.token()
@@ -134,6 +134,36 @@ def test_a_refusal_names_the_settings_and_no_secret(provider: Provider, status: 
     assert SECRET not in str(caught.value)
     assert "unexpected-token" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, "no answer", "refused"])
+def test_an_outage_ends_nothing_and_the_token_at_hand_is_used_while_it_is_good(provider: Provider, status: Any) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 5})
+    source = ask(provider)
+    kept = source.token()
+    if status == "refused":
+        provider.shutdown()
+        provider.server_close()
+    elif status == "no answer":
+        provider.raw = b"\r\n"
+    else:
+        provider.status = status
+
+    assert source.token() == kept
+    source._kept = kept._replace(expires=time.time())
+    with pytest.raises(BrokerUnreachableError, match="LIMELIGHT_SASL_TOKEN_URL") as caught:
+        source.token()
+    assert caught.value.__suppress_context__
+
+
+def test_a_provider_that_has_changed_its_mind_is_believed(provider: Provider) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 5})
+    source = ask(provider)
+    source.token()
+    provider.status = 401
+
+    with pytest.raises(AccessDeniedError, match="answers 401"):
+        source.token()
 
 
 @pytest.mark.parametrize(

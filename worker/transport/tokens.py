@@ -12,12 +12,13 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from worker.errors import AccessDeniedError
+from worker.errors import AccessDeniedError, BrokerUnreachableError, LimelightError
 from worker.settings import Settings, mask_credentials, variable
 from worker.settings.credentials import read_secret
 
@@ -25,8 +26,10 @@ ANSWER_SECONDS = 5.0
 ANSWER_BYTES = 256 * 1024
 UNTOLD_SECONDS = 300.0
 """How long a token counts as good that does not say it."""
-SAFETY_SECONDS = 10.0
-"""A token that is about to expire is not used any more: the login takes a moment."""
+RENEWAL_SECONDS = 60.0
+"""So long before a token expires the next one is asked for: an outage that is shorter is not noticed."""
+BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""Statuses of a refusal that passes, as those of 500 and more do."""
 
 
 class Token(NamedTuple):
@@ -46,6 +49,7 @@ class TokenSource(Protocol):
         """
         Raises:
             AccessDeniedError: there is none.
+            BrokerUnreachableError: there is none now.
         """
         ...
 
@@ -101,27 +105,38 @@ class TokenEndpoint:
     def token(self) -> Token:
         """Implements `TokenSource`."""
         with self._lock:
-            if self._kept is None or self._kept.expires < time.time() + SAFETY_SECONDS:
-                self._kept = self._ask()
+            now = time.time()
+            if self._kept is None or self._kept.expires < now + RENEWAL_SECONDS:
+                try:
+                    self._kept = self._ask()
+                except BrokerUnreachableError:
+                    if self._kept is None or self._kept.expires <= now:
+                        raise
             return self._kept
 
     def _ask(self) -> Token:
         headers = {"Authorization": self._authorization, "Accept": "application/json"}
         request = urllib.request.Request(self._url, self._form, headers, method="POST")  # noqa: S310 - see credentials
+        # No error is chained: what was answered may be a token.
         try:
             with _open_with(self._trust).open(request, timeout=ANSWER_SECONDS) as response:
                 answer = msgspec.json.decode(response.read(ANSWER_BYTES), type=_Answer)
         except urllib.error.HTTPError as error:
             error.close()
-            raise self._failure(f"answers {error.code} {error.reason}") from None
+            is_passing = error.code in BUSY or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            raise self._failure(f"answers {error.code} {error.reason}", is_passing=is_passing) from None
         except (OSError, http.client.HTTPException, ValueError, msgspec.DecodeError) as error:
-            # Not chained: what was answered may be a token.
-            raise self._failure(f"does not give one ({type(error).__name__})") from None
+            cause = error.reason if isinstance(error, urllib.error.URLError) else error
+            lasting = (ssl.SSLCertVerificationError, http.client.InvalidURL)
+            is_passing = isinstance(cause, (OSError, http.client.HTTPException)) and not isinstance(cause, lasting)
+            what = f"does not give one ({type(cause).__name__})"
+            raise self._failure(what, is_passing=is_passing) from None
         return describe_token(answer.access_token, valid_seconds=answer.expires_in)
 
-    def _failure(self, what: str) -> AccessDeniedError:
+    def _failure(self, what: str, *, is_passing: bool) -> LimelightError:
         names = ", ".join(variable(name) for name in ("sasl_token_url", "sasl_username", "sasl_password"))
-        return AccessDeniedError(f"no token to log in with: {mask_credentials(self._url)} {what}. Check {names}.")
+        kind = BrokerUnreachableError if is_passing else AccessDeniedError
+        return kind(f"no token to log in with: {mask_credentials(self._url)} {what}. Check {names}.")
 
 
 class _Answer(msgspec.Struct):
