@@ -80,7 +80,9 @@ def run_rounds(
     started = time.monotonic()
     with contextlib.closing(prefetch((cohort, server.pack(cohort)) for cohort in cohorts)) as rounds:
         for cohort, packed in () if state.stopped else rounds:
-            train, heldout = _run_round(server, cohort, packed, config=config, state=state, evaluate=evaluate)
+            train, heldout = _run_round(
+                server, cohort, packed, config=config, state=state, evaluate=evaluate, private=privacy is not None
+            )
             seconds = time.monotonic() - started
             record = _describe(run, config, cohort, train, heldout, seconds=seconds, privacy=privacy)
             for report in reports:
@@ -105,12 +107,16 @@ def _run_round(
     config: Config,
     state: RunState,
     evaluate: Callable[[Leaves], dict[str, float]],
+    private: bool,
 ) -> tuple[dict[str, float], dict[str, float] | UnsetType]:
     """Trains a cohort and, if it is time, judges the model; returns both figures."""
     training = config.training
     try:
         train = _learn(server, cohort, packed, state)
         model = server.weights
+        if private:
+            # No noise covers what a cohort computed: it must not decide whether the run goes on.
+            train = {name: value for name, value in train.items() if np.isfinite(value)}
         _require_finite("the loss", train.get("loss", 0.0))
         _require_finite("a weight of the model", *model)
         state.latest.append(model)

@@ -9,6 +9,9 @@ from federated.client_states import ClientStates
 from federated.engines.cohort import Cohort, Engine
 from federated.traffic import Traffic, measure_traffic
 
+_SUMS = ("loss", "correct", "personal_loss", "personal_correct")
+"""Metrics that are sums over examples."""
+
 
 class Server:
     """Advances a model by one round at a time.
@@ -71,7 +74,8 @@ class Server:
             to say.
 
         Raises:
-            FloatingPointError: the clients' update is not finite; nothing has changed.
+            FloatingPointError: the update is not finite; nothing has changed. Of a private run that is the noisy
+                update alone: what its clients sent decides nothing that can be seen.
             AbortedRoundError: too few of them answered; nothing has changed.
         """
         number = cohort.number
@@ -82,7 +86,8 @@ class Server:
             local=self._aggregation.local(number, cohort.clients, silent=cohort.silent),
         )
         update = self._aggregation.server(result, number)
-        if 0 < len(cohort.clients) == result.metrics.get("refused"):
+        public = self._aggregation.sampling is None
+        if public and 0 < len(cohort.clients) == result.metrics.get("refused"):
             raise FloatingPointError("no client's update is finite")
         if not all(np.isfinite(leaf).all() for leaf in update):
             raise FloatingPointError("the mean of the clients' updates is not finite")
@@ -96,11 +101,8 @@ class Server:
 def _finish(result: CohortResult) -> dict[str, float]:
     """Sums -> means."""
     metrics = dict(result.metrics)
-    if not (examples := metrics.pop("examples", 0.0)):
-        # A cohort drawn at random can be empty: it has no loss.
-        return {}
-    means = {name: metrics.pop(name) / examples for name in ("loss", "correct")}
-    for name in ("personal_loss", "personal_correct"):
-        if name in metrics:
-            means[name] = metrics.pop(name) / examples
-    return {name.replace("correct", "accuracy"): value for name, value in (means | metrics).items()}
+    examples = metrics.pop("examples", 0.0)
+    sums = {name: metrics.pop(name) for name in _SUMS if name in metrics}
+    # A private cohort can be empty, or all of it refused: it has no loss.
+    means = {name.replace("correct", "accuracy"): total / examples for name, total in sums.items() if examples}
+    return means | metrics

@@ -8,6 +8,7 @@ import pytest
 
 from federated.aggregation import compiled
 from federated.aggregation.attacks import AttackedAggregation
+from federated.aggregation.noise import draw_gaussian
 from federated.aggregation.pipeline import Pipeline
 from federated.aggregation.settings import AggregationSettings
 from federated.algorithms.choice import build_algorithm
@@ -22,9 +23,11 @@ from federated.privacy.keys import KEY_BYTES, NoiseKey
 from federated.privacy.ledger import begin_ledger
 from federated.privacy.opening import Privacy
 from federated.privacy.plan import PrivacyPlan
+from federated.server import Server
 
 pytestmark = pytest.mark.train
 
+KEY = NoiseKey(bytes(KEY_BYTES), given=True)
 VOCABULARY, CLASSES, T, CLIP = 12, 3, 6, 0.5
 MODEL = build_model(
     ModelConfig(encoder="simple_rnn", embedding_size=4, hidden_size=3, key_size=2),
@@ -61,8 +64,7 @@ def build_pipeline(tmp_path):
             cohort_cap=4,
             curve=[0.0, 1.0],
         )
-        key = NoiseKey(bytes(KEY_BYTES), given=True)
-        privacy = Privacy(begin_ledger(tmp_path / "ledger.json", plan, key), key)
+        privacy = Privacy(begin_ledger(tmp_path / "ledger.json", plan, KEY), KEY)
         return Pipeline(AggregationSettings(clip=CLIP), UPDATE_SHAPES, steps=compiled, seed=1, privacy=privacy)
 
     return build
@@ -98,3 +100,17 @@ def test_of_a_locally_private_client_nothing_but_noisy_leaves_depends_on_its_dat
     assert rest == [([1.0, 1.0], [1.0], {})] * 4
     assert np.isfinite(noisy).all()
     assert np.abs(noisy[1] - noisy[2]).max() > 0.01, "the data of these clients are not felt at all"
+
+
+@pytest.mark.parametrize("clients", [[1], [0, 1, 2, 3]], ids=["one client", "four clients"])
+def test_a_private_round_of_refused_updates_releases_noise_like_any_other(build_pipeline, clients):
+    """That it ended the run would tell what the data of its cohort did."""
+    aggregation = AttackedAggregation(build_pipeline("poisson"), frozenset(range(4)), math.nan)
+    with open_engine("xla", aggregation) as engine:
+        server = Server(ALGORITHM, aggregation, engine, initial=INITIAL)
+        cohort = Cohort(5, 1, clients, [DATA[client] for client in clients])
+        figures = server.run_round(cohort, server.pack(cohort))
+    assert figures == {"refused": len(clients)}
+    noise = draw_gaussian(KEY, 1, UPDATE_SHAPES, deviation=CLIP)
+    for weight, first, part in zip(server.weights, INITIAL, noise, strict=True):
+        np.testing.assert_allclose(weight, first + part / 2, atol=1e-6)

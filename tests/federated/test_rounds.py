@@ -12,6 +12,11 @@ from federated.config import Config, TrainingConfig
 from federated.data.availability import AvailabilitySettings, answers, available
 from federated.data.clients import ClientDataset
 from federated.errors import DivergenceError
+from federated.privacy.accountant import Mechanism
+from federated.privacy.keys import KEY_BYTES, NoiseKey
+from federated.privacy.ledger import begin_ledger
+from federated.privacy.opening import Privacy
+from federated.privacy.plan import PrivacyPlan
 from federated.rounds import draw_cohort, draw_local_data, prefetch, run_rounds
 from federated.run_state import RunState
 from federated.traffic import Traffic
@@ -175,6 +180,29 @@ def test_what_diverges_ends_the_run_in_that_round_with_the_remedy(server, evalua
         "or training.server_learning_rate (0.003) of preset fast with --set."
     )
     assert [record.round for record in records] == [1]
+
+
+@pytest.fixture
+def privacy(tmp_path):
+    """Of a run of three rounds, with 3 expected of the 8 clients."""
+    mechanism = Mechanism(sampling="poisson", clients=len(CLIENTS), cohort=3)
+    promise = {"epsilon": 3.0, "delta": 1e-5, "rounds": 3, "noise_multiplier": 1.0, "cohort_cap": 8}
+    plan = PrivacyPlan(mechanism=mechanism, **promise, curve=[0.0, 1.0, 2.0, 3.0])
+    key = NoiseKey(bytes(KEY_BYTES), given=True)
+    return Privacy(begin_ledger(tmp_path / "ledger.json", plan, key), key)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_what_a_private_cohort_computes_ends_no_run(privacy, loss):
+    """No noise covers its loss; only what is released may decide how the run goes on."""
+    _, records, *_ = run(TrainingConfig(rounds=3), server=Overflow(loss=loss), privacy=privacy)
+    assert ["loss" in record.train for record in records] == [True, False, True]
+    assert all(msgspec.json.decode(msgspec.json.encode(record), type=RoundRecord) == record for record in records)
+
+
+def test_a_released_weight_that_is_not_finite_ends_a_private_run_too(privacy):
+    with pytest.raises(DivergenceError, match="a weight of the model is not finite"):
+        run(TrainingConfig(rounds=3), server=Overflow(weight=float("inf")), privacy=privacy)
 
 
 @given(clients=st.integers(1, 30), size=st.integers(1, 40), seed=st.integers(0, 2**32))
