@@ -155,3 +155,19 @@ def test_contradictions_are_refused(settings: dict[str, Any], said: str) -> None
 def test_complete_logins_are_accepted(settings: dict[str, Any]) -> None:
     shown = repr(Settings.from_environment(**settings))
     assert not re.search("hunter2|'x'", shown)
+
+
+@pytest.mark.parametrize(
+    "token", ["hunter2-\u8bc4-hunter2-hunter2", "hunter2\r\nhunter2-hunter2", " hunter2-hunter2-hunter2"]
+)
+def test_a_token_that_cannot_stand_in_a_header_is_refused(tmp_path: Path, token: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(token.encode() + b"\n")
+
+    for message in (refusal(admin_token=token), refusal(admin_token_file=file)):
+        assert message.startswith("LIMELIGHT_ADMIN_TOKEN=******** is not allowed: it stands in a header")
+        assert "hunter2" not in message
+
+
+def test_a_token_of_words_is_taken() -> None:
+    assert Settings.from_environment(admin_token="correct horse battery").admin_token

@@ -26,7 +26,7 @@ def ask(host: str, path: str, *, method: str = "GET", authorization: str = "") -
     with socket.socket(family) as connection, contextlib.suppress(OSError):
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(address)
-        connection.sendall(request.encode("latin-1"))
+        connection.sendall(request.encode())
         while chunk := connection.recv(CHUNK_BYTES):
             answer += chunk
     head, found, body = answer.partition(b"\r\n\r\n")

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from worker.clock import SystemClock
 from worker.fleet import pages as merged_pages
@@ -33,6 +34,7 @@ class Process:
         self.readiness = Readiness(model_warmed=True, transactions_initialised=True, partitions_assigned=True)
         self.limit_seconds = 60.0
         self.orders: list[str] = []
+        self.token = TOKEN
         self.page = b"# HELP limelight_x_total X.\n# TYPE limelight_x_total counter\nlimelight_x_total 2.0\n"
 
     def serve(self) -> HealthServer:
@@ -43,7 +45,7 @@ class Process:
             heartbeat=Heartbeat(SystemClock(), limit_seconds=self.limit_seconds),
             readiness=self.readiness,
             render_metrics=lambda: self.page,
-            orders=Administration(TOKEN, orders).order,
+            orders=Administration(self.token, orders).order,
         )
 
 
@@ -178,6 +180,40 @@ def test_an_order_reaches_every_process_once_also_one_that_answers_later(
     reading.is_wanted = True
     reading.tell(members)
     assert [process.orders for process in processes] == [["/pause", "/resume"], ["/pause", "/resume"]]
+
+
+def test_an_order_that_is_not_carried_out_is_given_again_and_told_once(
+    processes: list[Process], serving: ExitStack
+) -> None:
+    [process, _] = processes
+    reading = Reading("another-administrators-token")
+    assert reading.starting(0)
+    serving.enter_context(process.serve())
+
+    reading.is_wanted = False
+    with capture_logs() as logs:
+        for _ in range(3):
+            reading.tell([process.member])
+    errors = [(line["number"], line["order"], line["status"]) for line in logs if line["log_level"] == "error"]
+    assert errors == [(0, "/pause", 401)]
+    assert process.orders == []
+
+    reading._authorization = f"Bearer {TOKEN}"
+    reading.tell([process.member])
+    assert process.orders == ["/pause"]
+
+
+def test_a_token_is_sent_as_it_is_compared(processes: list[Process], serving: ExitStack) -> None:
+    [process, _] = processes
+    process.token = "schl\u00fcssel-\u8bc4"
+    reading = Reading(process.token)
+    reading.starting(0)
+    serving.enter_context(process.serve())
+
+    reading.is_wanted = False
+    reading.tell([process.member])
+
+    assert process.orders == ["/pause"]
 
 
 def test_whoever_does_not_speak_http_has_not_answered() -> None:
