@@ -16,6 +16,11 @@ class ModelMetrics:
         )
         self._model = Info("limelight_model", "The bundle that answers, but for a canary's share.", registry=registry)
         self.swaps = Counter("limelight_model_swaps", "Deployments taken over while running.", registry=registry)
+        self.returned = Counter(
+            "limelight_canary_returned_records",
+            "Records that the canary could not score, and the current version was asked for.",
+            registry=registry,
+        )
         self._generation = Gauge(
             "limelight_deployment_generation", "Generation of the registry that answers.", registry=registry
         )

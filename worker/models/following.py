@@ -112,7 +112,7 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._taken, taken = self._begin()
         self._roles = taken.roles
-        self.models = Models(taken.serving)
+        self.models = Models(taken.serving, returned=metrics.returned.inc)
         """What answers."""
         self._shadowed(taken.shadow)
         self._announce(taken.serving)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.answers.answering import Answer, Answerer
-from worker.errors import ScoringError
+from worker.errors import ScoringError, UnscorableError
 from worker.messages import ModelRef
 from worker.models.deployment import SLOTS
 from worker.ports import Record
@@ -66,8 +66,14 @@ class Serving:
 class Models:
     """Answers with what is served now. Answers on one thread; may be swapped on another."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, *, returned: Callable[[int], object] = lambda _: None) -> None:
+        """
+        Args:
+            serving: what answers first.
+            returned: told how many records the canary could not score, and the current version answered.
+        """
         self._serving = _numbered(serving)
+        self._returned = returned
         self._lock = threading.Lock()
         self.problem = ""
         """Why the canary no longer answers, until the next swap."""
@@ -89,10 +95,18 @@ class Models:
 
     def _answer_by_canary(self, serving: Serving, canary: LoadedModel, records: Sequence[Record]) -> list[Answer]:
         try:
-            return canary.answerer.answer(records)
+            answers = canary.answerer.answer(records)
         except ScoringError as error:
             self._withdraw_canary(serving, error)
             return serving.current.answerer.answer(records)
+        # What it cannot score is no dead letter before the current version could not either.
+        unscored = [place for place, answer in enumerate(answers) if isinstance(answer, UnscorableError)]
+        if unscored:
+            self._returned(len(unscored))
+            found = serving.current.answerer.answer([records[place] for place in unscored])
+            for place, answer in zip(unscored, found, strict=True):
+                answers[place] = answer
+        return answers
 
     def _withdraw_canary(self, serving: Serving, error: ScoringError) -> None:
         """Until the next swap: a canary is there to fail without harm."""

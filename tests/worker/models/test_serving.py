@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from worker.building import build_model
 from worker.bundle import load_bundle
-from worker.errors import BundleError, ScoringError
+from worker.errors import BundleError, ScoringError, UnscorableError
 from worker.messages import Prediction
 from worker.models.deployment import SLOTS
 from worker.models.serving import LoadedModel, Models, Plan, Serving, slot_of
@@ -135,6 +135,45 @@ def test_a_canary_that_fails_ends_and_the_current_version_answers(loaded: list[L
     models.swap(Serving(4, current, healthy, SLOTS))
     assert models.problem == ""
     assert predictions(models, records)[0].model.version == healthy.path.name
+
+
+class Picky:
+    """Lets a scorer through, but fails on texts of one token."""
+
+    def __init__(self, scorer: Any) -> None:
+        self._scorer = scorer
+
+    def score(self, token_ids: np.ndarray) -> Any:
+        if (np.count_nonzero(token_ids, axis=1) == 1).any():
+            raise ScoringError("the model failed on a short text")
+        return self._scorer.score(token_ids)
+
+
+def test_records_that_only_the_canary_cannot_score_are_answered_by_the_current_version(
+    loaded: list[LoadedModel],
+) -> None:
+    current, canary = loaded[0], with_scorer(loaded[1], Picky(loaded[1].answerer._scorer))
+    returned: list[int] = []
+    models = Models(Serving(3, current, canary, SLOTS), returned=returned.append)
+    records = [keyed(b"%d" % offset, offset=offset) for offset in range(10)]
+    for offset in (3, 4, 8):
+        records[offset] = records[offset]._replace(value=b'{"text": "box"}')
+
+    found = predictions(models, records)
+
+    assert [p.source for p in found] == [r.position for r in records]
+    versions = [current if offset in (3, 4, 8) else canary for offset in range(10)]
+    assert [p.model.version for p in found] == [model.path.name for model in versions]
+    assert returned == [3]
+    assert models.canary is not None, "it answers its golden records"
+
+
+def test_a_record_that_neither_can_score_is_a_dead_letter(loaded: list[LoadedModel]) -> None:
+    current, canary = (with_scorer(model, Picky(model.answerer._scorer)) for model in loaded[:2])
+
+    [answer] = Models(Serving(3, current, canary, SLOTS)).answer([keyed(b"k")._replace(value=b'{"text": "box"}')])
+
+    assert isinstance(answer, UnscorableError)
 
 
 def test_a_current_version_that_fails_is_no_canary(loaded: list[LoadedModel]) -> None:
