@@ -34,7 +34,7 @@ from worker.files import write_file
 
 FORMAT = 1
 CHECKPOINT, CLIENTS = "checkpoint", "clients"
-_LIBRARIES = ("tensorflow", "tensorflow-federated", "numpy")
+_LIBRARIES = ("limelight", "tensorflow", "tensorflow-federated", "numpy")
 
 
 class RunFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from federated.aggregation.settings import check_cohort, check_combination, list_features
 from federated.config import Config
+from federated.data.store import ClientStore
 from federated.errors import ConfigError
-from federated.run_directory import RunDirectory, RunFile
+from federated.run_directory import RunDirectory, RunFile, describe_environment, digest_run
 
 if TYPE_CHECKING:
+    from federated.privacy.ledger import Origin
     from federated.privacy.opening import Privacy
 
 
@@ -59,7 +61,7 @@ def check_privacy(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def begin_privacy(
-    directory: RunDirectory, file: RunFile, arguments: argparse.Namespace, *, clients: int
+    directory: RunDirectory, file: RunFile, store: ClientStore, arguments: argparse.Namespace, *, clients: int
 ) -> "Privacy | None":
     """Begins the ledger of a new run, if it is private.
 
@@ -73,18 +75,28 @@ def begin_privacy(
     from federated.privacy import opening  # noqa: PLC0415
 
     return opening.begin_privacy(
-        file.config, clients=clients, directory=directory.privacy, given_key=arguments.noise_key
+        file.config,
+        clients=clients,
+        directory=directory.privacy,
+        given_key=arguments.noise_key,
+        origin=_find_origin(file, store),
     )
 
 
-def resume_privacy(directory: RunDirectory, file: RunFile) -> "Privacy | None":
+def resume_privacy(directory: RunDirectory, file: RunFile, store: ClientStore) -> "Privacy | None":
     """Opens the ledger of a run that goes on, if it is private.
 
     Raises:
-        PrivacyError: the ledger or the key cannot be used.
+        PrivacyError: the ledger or the key cannot be used, or what decides the run's updates has changed.
     """
     if not file.config.privacy.epsilon:
         return None
     from federated.privacy import opening  # noqa: PLC0415
 
-    return opening.resume_privacy(directory.privacy)
+    return opening.resume_privacy(directory.privacy, _find_origin(file, store))
+
+
+def _find_origin(file: RunFile, store: ClientStore) -> "Origin":
+    from federated.privacy.ledger import Origin  # noqa: PLC0415
+
+    return Origin(run=digest_run(file), store=store.digest(), environment=describe_environment())

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
         DataError: the run's client store is damaged.
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
-        PrivacyError: the run's ledger or noise key cannot be used.
+        PrivacyError: the run's ledger or noise key cannot be used, or a private run's updates could be others now.
         OutputError: the model exists already, or cannot be written.
     """
     directory = RunDirectory(arguments.logs)
@@ -37,12 +37,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise CheckpointError(f"{arguments.logs} holds a run that is finished: {file.out}. There is nothing to resume.")
     figures = Path(file.figures) if file.figures else None
     check_outputs(Path(file.out), log_dir=arguments.logs, figures=figures, data=None)
-    federation = federate(file.config, ClientStore(directory.store))
+    store = ClientStore(directory.store)
+    federation = federate(file.config, store)
     if directory.checkpoint.exists():
         # Again when it is needed; but what cannot be used is refused before TensorFlow is loaded.
         load_checkpoint(directory.checkpoint, config_digest=digest_run(file))
+    privacy = resume_privacy(directory, file, store)
     now = describe_environment()
     if changed := [name for name, value in file.environment.items() if now.get(name) != value]:
         print(f"note: {', '.join(changed)} changed since; the last bits of the model may differ", file=sys.stderr)
-    privacy = resume_privacy(directory, file)
     run_training(directory, file, federation, privacy=privacy, arguments=arguments)

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
             figures=str(arguments.json.absolute()) if arguments.json else None,
             environment=describe_environment(),
         )
-        privacy = begin_privacy(directory, file, arguments, clients=len(federation.clients))
+        privacy = begin_privacy(directory, file, store, arguments, clients=len(federation.clients))
         directory.begin(file, store)
     run_training(directory, file, federation, privacy=privacy, arguments=arguments)
 

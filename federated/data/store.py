@@ -19,6 +19,7 @@ what) are made in rows, so that they do not depend on how the store is laid out.
 which of them a model knows is decided afterwards, from its training clients alone (`federated.data.encoding`).
 """
 
+import hashlib
 import shutil
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +94,21 @@ class ClientStore:
         with (self.path / "texts.bin").open("rb") as file:
             file.seek(start)
             return file.read(end - start).decode("utf-8", "surrogatepass")
+
+    def digest(self) -> str:
+        """Tells stores apart: SHA-256 over the names and the contents of all files.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        digest = hashlib.sha256()
+        try:
+            for path in sorted(self.path.iterdir()):
+                with path.open("rb") as file:
+                    digest.update(path.name.encode() + b"\n" + hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise DataError(f"cannot read the store {self.path}: {error.strerror}. Make it again.") from error
+        return digest.hexdigest()
 
     def move(self, path: Path) -> None:
         """Takes the store to `path`, where nothing is yet; what is mapped stays so.

@@ -9,8 +9,12 @@ A round goes in this order, and only the first step can refuse it:
 
 A crash between 1 and 3 leaves a charge for a round that the checkpoint does not have. The resumed run repeats that
 round with the same cohort and, because it comes from the same key, the same noise: what it releases is what was
-released, or would have been. So a round is charged once, nothing is ever given back, and a ledger that does not fit the
-key is refused. The promise, with its noise, is the one that was written when the run began.
+released, or would have been. So a round is charged once, and nothing is ever given back.
+
+That holds only as long as the clients' updates are the same too, bit for bit: two releases of other updates with one
+noise differ by what was sent. So the ledger names the key and all that decides the updates (`Origin`), and a run of
+which any of it has changed is refused. The nodes of a Ray cluster are taken to be of one kind. The promise, with its
+noise, is the one that was written when the run began.
 """
 
 from pathlib import Path
@@ -24,11 +28,39 @@ from federated.privacy.plan import PrivacyPlan
 from worker.files import write_file
 
 
+class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decides the clients' updates, bit for bit."""
+
+    run: str = ""
+    """Digest of ``run.json``: the run's name and its configuration."""
+    store: str = ""
+    """Digest of the client store."""
+    environment: dict[str, str] = {}
+    """Processor and versions of the libraries."""
+
+    def list_changes(self, now: "Origin") -> list[str]:
+        """Names what is another one in `now`."""
+        found = {
+            "run.json": (self.run, now.run),
+            "the client store": (self.store, now.store),
+            **{
+                name: (self.environment.get(name), now.environment.get(name))
+                for name in self.environment | now.environment
+            },
+        }
+        return [name for name, (before, after) in found.items() if before != after]
+
+
+UNBOUND = Origin()
+"""Of what ends with its process, and is never resumed: an audit, for example."""
+
+
 class LedgerFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file's content."""
 
     plan: PrivacyPlan
     key_fingerprint: str
+    origin: Origin
     charged_rounds: int
 
 
@@ -96,24 +128,35 @@ class Ledger:
             ) from error
 
 
-def begin_ledger(path: Path, plan: PrivacyPlan, key: NoiseKey) -> Ledger:
+def begin_ledger(path: Path, plan: PrivacyPlan, key: NoiseKey, origin: Origin = UNBOUND) -> Ledger:
     """Begins the ledger of a run.
+
+    Args:
+        path: of its file.
+        plan: what the run promises.
+        key: what its noise comes from.
+        origin: what its updates come from.
 
     Raises:
         PrivacyError: there is one already, or it cannot be written.
     """
     if path.exists():
         raise PrivacyError(f"{path} is the ledger of another run. Resume that, or begin in another directory.")
-    ledger = Ledger(path, LedgerFile(plan=plan, key_fingerprint=key.fingerprint(), charged_rounds=0))
+    ledger = Ledger(path, LedgerFile(plan=plan, key_fingerprint=key.fingerprint(), origin=origin, charged_rounds=0))
     ledger.write()
     return ledger
 
 
-def open_ledger(path: Path, key: NoiseKey) -> Ledger:
+def open_ledger(path: Path, key: NoiseKey, origin: Origin = UNBOUND) -> Ledger:
     """Opens the ledger of a run that goes on.
 
+    Args:
+        path: of its file.
+        key: what the noise comes from.
+        origin: what the updates would come from.
+
     Raises:
-        PrivacyError: there is none, it is damaged, or it belongs to another key.
+        PrivacyError: there is none, it is damaged, or it belongs to another key or another origin.
     """
     try:
         found = msgspec.json.decode(path.read_bytes(), type=LedgerFile)
@@ -127,6 +170,12 @@ def open_ledger(path: Path, key: NoiseKey) -> Ledger:
         ) from error
     if found.key_fingerprint != key.fingerprint():
         raise PrivacyError(f"{path} was written with another noise key. Resume with the key of the run, or start anew.")
+    if changed := found.origin.list_changes(origin):
+        raise PrivacyError(
+            f"{', '.join(changed)} changed since the run began: rounds that it repeats would add the same noise to "
+            "other updates, and the difference of the two is private. Put it back as it was, or start a new run with "
+            "another --log-dir."
+        )
     if not 0 <= found.charged_rounds < len(found.plan.curve):
         raise PrivacyError(f"{path} counts {found.charged_rounds} rounds of {found.plan.rounds}. Start anew.")
     return Ledger(path, found)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from federated.config import Config
 from federated.errors import OutputError
 from federated.privacy.keys import NoiseKey, draw_key, load_key, read_given_key
-from federated.privacy.ledger import Ledger, begin_ledger, open_ledger
+from federated.privacy.ledger import UNBOUND, Ledger, Origin, begin_ledger, open_ledger
 from federated.privacy.plan import PrivacyPlan, build_plan
 from federated.privacy.sampling import draw_private_cohort
 
@@ -31,7 +31,9 @@ class Privacy(NamedTuple):
         return draw_private_cohort(self.plan.mechanism, self.key, number, cap=self.plan.cohort_cap)
 
 
-def begin_privacy(config: Config, *, clients: int, directory: Path, given_key: Path | None) -> Privacy:
+def begin_privacy(
+    config: Config, *, clients: int, directory: Path, given_key: Path | None, origin: Origin = UNBOUND
+) -> Privacy:
     """Solves the noise and begins a ledger below `directory`, beside a key that only its owner can read.
 
     Args:
@@ -39,6 +41,7 @@ def begin_privacy(config: Config, *, clients: int, directory: Path, given_key: P
         clients: N.
         directory: made; if it is there, another run has spent its budget in it.
         given_key: file of a key that a person chose; None draws one.
+        origin: what decides the clients' updates; a run that goes on must have the same.
 
     Raises:
         OutputError: `directory` is there already, or cannot be made.
@@ -55,17 +58,17 @@ def begin_privacy(config: Config, *, clients: int, directory: Path, given_key: P
     except OSError as error:
         raise OutputError(f"cannot write {directory}: {error.strerror}. Name another one with --log-dir.") from error
     print(describe(plan), file=sys.stderr)
-    return Privacy(begin_ledger(directory / LEDGER, plan, key), key)
+    return Privacy(begin_ledger(directory / LEDGER, plan, key, origin), key)
 
 
-def resume_privacy(directory: Path) -> Privacy:
+def resume_privacy(directory: Path, origin: Origin) -> Privacy:
     """Opens what `begin_privacy` left in `directory`; nothing that was charged comes back.
 
     Raises:
-        PrivacyError: the ledger or the key is missing or damaged.
+        PrivacyError: the ledger or the key is missing or damaged, or the ledger is of another origin.
     """
     key = load_key(directory / KEY)
-    return Privacy(open_ledger(directory / LEDGER, key), key)
+    return Privacy(open_ledger(directory / LEDGER, key, origin), key)
 
 
 def describe(plan: PrivacyPlan) -> str:

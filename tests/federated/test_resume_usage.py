@@ -1,15 +1,23 @@
 """What `resume` and `evaluate` refuse before they load TensorFlow: in one line, with nothing changed."""
 
+import argparse
+
 import msgspec
+import numpy as np
 import pytest
 
 from federated.__main__ import main
 from federated.checkpoint import save_checkpoint
+from federated.commands.private import begin_privacy, resume_privacy
 from federated.config import load_config
 from federated.data.examples import Example
-from federated.run_directory import RunDirectory, RunFile, digest_run
+from federated.data.store import ClientStore
+from federated.run_directory import RunDirectory, RunFile, describe_environment, digest_run
 
 pytestmark = pytest.mark.fast
+
+
+EXAMPLES = [Example(f"{label} {n}", label) for n in range(300) for label in "ab"]
 
 
 @pytest.fixture
@@ -18,19 +26,20 @@ def begun(tmp_path, stored):
     config = load_config("reviews", {"data.min_count": 1})
     file = RunFile(run="model-1", config=config, out=str(tmp_path / "model"), environment={})
     directory = RunDirectory(tmp_path / "logs")
-    directory.begin(file, stored(Example(f"{label} {n}", label) for n in range(300) for label in "ab"))
+    directory.begin(file, stored(EXAMPLES))
     save_checkpoint(directory.checkpoint, {"number": 1}, config_digest=digest_run(file))
     return directory
 
 
 @pytest.fixture
-def refuse(begun, capsys):
+def refuse(tmp_path, capsys):
     """Runs a command on the logs, and returns its one line."""
 
     def run(command, *options):
-        before = {path: path.read_bytes() for path in begun.path.rglob("*") if path.is_file()}
-        assert main([command, str(begun.path), *options]) == 1
-        assert {path: path.read_bytes() for path in begun.path.rglob("*") if path.is_file()} == before
+        logs = tmp_path / "logs"
+        before = {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()}
+        assert main([command, str(logs), *options]) == 1
+        assert {path: path.read_bytes() for path in logs.rglob("*") if path.is_file()} == before
         printed = capsys.readouterr()
         assert printed.out == ""
         assert printed.err.startswith("error: ")
@@ -70,6 +79,65 @@ def test_no_run(tmp_path, capsys):
 def test_a_model_that_is_there_already(begun, tmp_path, refuse):
     (tmp_path / "model").mkdir()
     assert "model exists already" in refuse("resume")
+
+
+@pytest.fixture
+def private(tmp_path, stored, capsys):
+    """A private run that was killed before its first checkpoint."""
+    settings = {"privacy.epsilon": 6.0, "privacy.delta": 1e-3, "training.rounds": 4, "aggregation.clip": 1.0}
+    file = RunFile(
+        run="model-1",
+        config=load_config("reviews", {"data.min_count": 1, **settings}),
+        out=str(tmp_path / "model"),
+        environment=describe_environment(),
+    )
+    directory, store = RunDirectory(tmp_path / "logs"), stored(EXAMPLES)
+    begin_privacy(directory, file, store, argparse.Namespace(noise_key=None), clients=50)
+    directory.begin(file, store)
+    assert "differential privacy: epsilon 6" in capsys.readouterr().err
+    return directory
+
+
+def test_a_private_run_whose_premises_are_as_they_were_goes_on(private):
+    privacy = resume_privacy(private, private.load(), ClientStore(private.store))
+    assert privacy.ledger.charged_rounds == 0
+
+
+def change_file(directory, monkeypatch):
+    file = directory.load()
+    config = msgspec.structs.replace(file.config, seed=9)
+    directory.file.write_bytes(msgspec.json.encode(msgspec.structs.replace(file, config=config)))
+
+
+def change_store(directory, monkeypatch):
+    label = np.load(directory.store / "label.npy")
+    np.save(directory.store / "label.npy", 1 - label)
+
+
+def change_processor(directory, monkeypatch):
+    monkeypatch.setattr("federated.run_directory._processor", lambda: "another one")
+
+
+def change_library(directory, monkeypatch):
+    monkeypatch.setattr("federated.run_directory.metadata.version", lambda name: "9" if name == "numpy" else "1")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (change_file, "run.json"),
+        (change_store, "the client store"),
+        (change_processor, "processor"),
+        (change_library, "numpy"),
+    ],
+)
+def test_a_private_run_does_not_repeat_its_noise_on_other_updates(private, refuse, monkeypatch, change, named):
+    """Two releases with the same noise differ by what their clients sent."""
+    change(private, monkeypatch)
+    line = refuse("resume")
+    assert named in line
+    assert "changed since the run began" in line
+    assert "start a new run with another --log-dir" in line
 
 
 def test_a_run_is_judged_when_it_is_finished(begun, refuse):
