@@ -15,7 +15,7 @@ from federated.errors import AbortedRoundError
 Matrix = NDArray[np.floating]
 
 _ITERATIONS = 200
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-11
 """Relative to the updates' spread; Weiszfeld's steps shrink geometrically."""
 
 
