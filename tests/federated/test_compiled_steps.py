@@ -1,5 +1,7 @@
 """The steps that XLA compiles against their NumPy twins, and the whole pipeline of a client with both."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,31 +78,86 @@ def test_masks_wrap_around_as_integers_do():
     assert found.tolist() == reference.add(*arguments)[0].tolist() == [-(2**31) + 4, 2**31 - 7]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        AggregationSettings(),
-        AggregationSettings(weighted=False, clip=0.7, clip_quantile=0.5),
-        AggregationSettings(clip=0.7, eight_bits=True),
-        AggregationSettings(combine="median", clip=0.7, eight_bits=True),
-        AggregationSettings(clip=0.7, secure_sum=True),
-    ],
-    ids=["mean", "adaptive", "eight bits", "median", "secure"],
-)
-def test_a_whole_client(settings):
-    """The same masks and dither for both: exactly equal in integers, up to rounding in floats."""
-    pipeline = Pipeline(settings, SHAPES, steps=compiled, seed=1)
-    twin = Pipeline(settings, SHAPES, steps=reference, seed=1)
-    broadcast, local = pipeline.broadcast(1), pipeline.local(1, [4, 8, 9])[1]
-    update, weight = draw(np.float32), np.array(3.0, np.float32)
-    found = run_compiled(pipeline.client, update, weight, broadcast, local)
-    expected = twin.client(update, weight, broadcast, local)
+WEIGHT, BOUND = 3.0, 0.7
+SETTINGS = {
+    "mean": AggregationSettings(),
+    "unweighted": AggregationSettings(weighted=False, clip=BOUND, clip_quantile=0.5),
+    "eight bits": AggregationSettings(clip=BOUND, eight_bits=True),
+    "median": AggregationSettings(combine="median", clip=BOUND, eight_bits=True),
+    "secure": AggregationSettings(clip=BOUND, secure_sum=True, weight_cap=2),
+}
+
+
+def clip_twin(update: list[np.ndarray], bound: float) -> tuple[list[np.ndarray], float]:
+    norm = np.linalg.norm(np.concatenate([leaf.ravel() for leaf in update]).astype(np.float64))
+    target = bound * (1 - reference.CLIP_MARGIN)
+    # What is not clipped stays as it is, to the last bit.
+    return (update, 1.0) if norm <= target else ([leaf * np.float32(target / norm) for leaf in update], 0.0)
+
+
+def quantise_twin(leaf: np.ndarray, dither: np.ndarray) -> np.ndarray:
+    unit = np.abs(leaf).max() / 127
+    return np.floor(leaf / unit + dither) * unit
+
+
+def client_twin(settings: AggregationSettings, update: list[np.ndarray], local: list[np.ndarray]) -> list[np.ndarray]:
+    """The client's row of the drawing in `federated.aggregation.pipeline`, for a finite update."""
+    counted = settings.weighted and settings.combine == "mean"
+    weight = np.float32(min(WEIGHT, settings.weight_cap if settings.secure_sum else WEIGHT) if counted else 1)
+    update, under = clip_twin(update, BOUND) if settings.clip else (update, 1.0)
+    update = [leaf * weight for leaf in update]
+    if settings.eight_bits:
+        update = [quantise_twin(leaf, uniform) for leaf, uniform in zip(update, local, strict=True)]
+    if settings.combine != "mean":
+        return update
+    update = [*update, np.array([weight, under], np.float32)]
+    if not settings.secure_sum:
+        return update
+    *masks, resolution = local
+    steps = [*[resolution] * len(SHAPES), 1]
+    return [np.trunc(leaf * one).astype(np.int32) + mask for leaf, one, mask in zip(update, steps, masks, strict=True)]
+
+
+def share_clip(steps: object, update: list[np.ndarray]) -> object:
+    """The steps with the twin's clipped leaves: for integers both sides have to truncate the very same numbers."""
+    clipped, under = clip_twin(update, BOUND)
+    given = [tf.constant(leaf) for leaf in clipped], tf.constant(under, tf.float32)
+    return SimpleNamespace(**{**vars(steps), "clip": lambda update, bound: given})
+
+
+def client_distance(settings: AggregationSettings, size: float, steps: object = compiled) -> float:
+    """The largest difference between what a client sends and what its twin does."""
+    update = draw(np.float32, size)
     if settings.secure_sum:
-        # What is masked is equal but for a truncation that fell on the other side of a step.
-        for left, right in zip(found[0], expected[0], strict=True):
-            assert left.dtype == right.dtype == np.int32
-            assert np.abs(left - right).max() <= 1
-    else:
-        assert_same(found[0], expected[0], 1e-5)
-    assert found[1] == expected[1]
-    assert found[2]["refused"] == expected[2]["refused"] == 0
+        steps = share_clip(steps, update)
+    pipeline = Pipeline(settings, SHAPES, steps=steps, seed=1)
+    broadcast, local = pipeline.broadcast(1), pipeline.local(1, [4, 8, 9])[1]
+    found, _, metrics = run_compiled(pipeline.client, update, np.array(WEIGHT, np.float32), broadcast, local)
+    assert metrics["refused"] == 0
+    expected = client_twin(settings, update, local)
+    assert [(leaf.shape, leaf.dtype) for leaf in found] == [(leaf.shape, leaf.dtype) for leaf in expected]
+    return max(np.abs(left.astype(float) - right).max() for left, right in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3], ids=["clipped", "short"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_whole_client(name, size):
+    """The same masks and dither for both: equal in integers, and in floats up to rounding."""
+    assert client_distance(SETTINGS[name], size) <= (0 if name == "secure" else 1e-5)
+
+
+FAULTS = {
+    "mean": {"scale": lambda update, weight: update},
+    "unweighted": {"clip": lambda update, bound: (update, tf.ones_like(bound))},
+    "eight bits": {"quantise": lambda update, dither: compiled.quantise(update, [0 * one for one in dither])},
+    "median": {"quantise": lambda update, dither: update},
+    "secure": {"encode": lambda update, steps: [tf.cast(tf.round(leaf * steps), tf.int32) for leaf in update]},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_a_client_would_be_seen(name):
+    """A secure sum's is one in the last step of an integer, which only short updates have to be truncated to."""
+    steps = SimpleNamespace(**{**vars(compiled), **FAULTS[name]})
+    size, tolerance = (1e-3, 0) if name == "secure" else (1.0, 1e-3)
+    assert client_distance(SETTINGS[name], size, steps) > tolerance
