@@ -44,7 +44,7 @@ def private(tmp_path):
             cohort_cap=20,
             curve=[0.0, 1.0, 2.0, 3.0],
         )
-        return Privacy(begin_ledger(tmp_path / "ledger.json", plan, KEY), KEY)
+        return Privacy(begin_ledger(tmp_path / f"{sampling}.json", plan, KEY), KEY)
 
     return build
 
@@ -242,7 +242,7 @@ EVERY_COMBINATION = list(
 def test_every_combination_works_or_is_refused_by_name(combine, private):
     """All 480 of them: what the table does not refuse gives finite updates of the right shapes."""
     refused = set()
-    privacies = {name: private(name) for name in ("poisson",)}
+    privacies = {name: private(name) for name in ("poisson", "fixed", "tree", "local")}
     for _, secure, bound, quantile, eight_bits, sampling in (c for c in EVERY_COMBINATION if c[0] == combine):
         settings = AggregationSettings(
             combine=combine, secure_sum=secure, clip=bound, clip_quantile=quantile, eight_bits=eight_bits
@@ -255,10 +255,8 @@ def test_every_combination_works_or_is_refused_by_name(combine, private):
             refused |= pairs
             continue
         check_combination(settings, sampling)
-        if sampling in (None, "poisson"):
-            pipeline = build(settings, privacies.get(sampling))
-            found = aggregate_vectors(pipeline, draw_updates(9), [1.0] * 9)
-            assert [leaf.shape for leaf in found] == SHAPES
-            assert all(np.isfinite(leaf).all() for leaf in found)
-            assert any(leaf.any() for leaf in found)
+        found = aggregate_vectors(build(settings, privacies.get(sampling)), draw_updates(9), [1.0] * 9)
+        assert [leaf.shape for leaf in found] == SHAPES
+        assert all(np.isfinite(leaf).all() for leaf in found)
+        assert any(leaf.any() for leaf in found)
     assert refused
