@@ -46,10 +46,9 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
         provider=settings.execution_provider,
         session_options=settings.session_options,
     )
-    prove = partial(check_golden_records, bundle.without_graphs(), scorer)
+    lean = bundle.without_graphs()
+    prove = partial(check_golden_records, lean, scorer)
     prove()
-    if settings.registry is not None:
-        check_latency(bundle, scorer, limit_seconds=settings.golden_limit_seconds)
     answerer = Answerer(
         bundle.manifest,
         bundle.vocabulary(field),
@@ -67,7 +66,8 @@ def build_model(settings: Settings, timer: Timer, bundle: Bundle, *, share: Shar
         clock=SystemClock(),
         timer=timer,
     )
-    return LoadedModel(bundle.path, answerer, prove)
+    require_pace = partial(check_latency, lean, scorer, limit_seconds=settings.golden_limit_seconds)
+    return LoadedModel(bundle.path, answerer, prove, require_pace)
 
 
 def build_tuner(settings: Settings, bundle: Bundle, *, lanes: int) -> Tuner:

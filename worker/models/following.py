@@ -166,7 +166,8 @@ class Follower:
     def _begin(self) -> tuple[Deployment, _Taken]:
         try:
             deployment = self._registry.deployment()
-            taken = self._load_all(deployment)
+            # Not timed: a machine that is busy with its start must not refuse what answered a minute before.
+            taken = self._load_all(deployment, timed=False)
             self._problem = taken.refusal
             remember(self._memory, deployment)
         except LimelightError as error:
@@ -174,7 +175,7 @@ class Follower:
             if remembered is None:
                 raise
             try:
-                deployment, taken = remembered, self._load_all(remembered)
+                deployment, taken = remembered, self._load_all(remembered, timed=False)
             except LimelightError:
                 raise error from None
             self._problem = error
@@ -184,7 +185,7 @@ class Follower:
 
     def _take(self, deployment: Deployment) -> None:
         try:
-            taken = self._load_all(deployment)
+            taken = self._load_all(deployment, timed=True)
         except Exception as error:
             self._postpone(deployment, error)
             if not isinstance(error, LimelightError):
@@ -212,14 +213,14 @@ class Follower:
         give_back_memory()
         remember(self._memory, deployment)
 
-    def _load_all(self, deployment: Deployment) -> _Taken:
+    def _load_all(self, deployment: Deployment, *, timed: bool) -> _Taken:
         """What `deployment` asks for, without a canary or a shadow that is refused.
 
         Raises:
             LimelightError: the current version is refused.
         """
         refusal: LimelightError | None = None
-        serving = Serving(deployment.generation, self._load(deployment.current))
+        serving = Serving(deployment.generation, self._load(deployment.current, timed=timed))
         shadow: Plan | None = None
         try:
             if deployment.shadow is not None:
@@ -228,7 +229,7 @@ class Follower:
             refusal = error
         try:
             if deployment.canary is not None:
-                canary = self._load(deployment.canary.version)
+                canary = self._load(deployment.canary.version, timed=timed)
                 serving = replace(serving, canary=canary, slots=deployment.canary.slots)
         except LimelightError as error:
             refusal = error
@@ -248,16 +249,19 @@ class Follower:
             return
         self._way_back = (version, now_seconds + MAX_RETRY_SECONDS)
         try:
-            self._load(version)
+            self._load(version, timed=True)
         except LimelightError as error:
             if version != tried:
                 log.warning("a rollback would find nothing in memory", version=version, reason=str(error))
         else:
             give_back_memory()
 
-    def _load(self, version: str) -> LoadedModel:
+    def _load(self, version: str, *, timed: bool) -> LoadedModel:
         if version not in self._loaded:
-            self._loaded[version] = self._build(self._cache.fetch(version))
+            model = self._build(self._cache.fetch(version))
+            if timed:
+                model.require_pace()
+            self._loaded[version] = model
         return self._loaded[version]
 
     def _postpone(self, deployment: Deployment, refusal: Exception) -> None:

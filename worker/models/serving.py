@@ -41,6 +41,8 @@ class LoadedModel(NamedTuple):
     answerer: Answerer
     prove: Callable[[], None]
     """Has it answer its golden records; raises `ScoringError` or `BundleError` if it cannot."""
+    require_pace: Callable[[], None]
+    """Times it on each of them; raises `BundleError` if it is too slow. Says nothing where others keep it waiting."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class ModelSettings(BaseSettings):
     """How often the registry's deployment file is read. For so long, workers of a group may answer with different
     versions after a change."""
     golden_limit_seconds: Seconds = 0.1
-    """A version of the registry that needs longer for one of its golden records is refused."""
+    """A worker that runs takes no version over that needs longer for one of its golden records. What it starts with is
+    not timed."""
     cache_dir: Path | None = None
     """Where downloads are kept until no worker has used them for 30 days, and batch sizes that were found. The default
     is limelight in XDG_CACHE_HOME, or in .cache of the home directory."""

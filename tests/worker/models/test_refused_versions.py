@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 from models.watching import ABSENT, Events, damage, names, problems
 from structlog.testing import capture_logs
 
-from worker.bundle import write_bundle
+from worker.building import build_model
+from worker.bundle import load_bundle, write_bundle
+from worker.errors import BundleError
 from worker.models import deployment as deployments
 from worker.models.deployment import Deployment
 from worker.models.following import MAX_RETRY_SECONDS
+from worker.settings import Settings
 
 pytestmark = pytest.mark.fast
 
@@ -80,6 +84,35 @@ def test_a_bad_bundle_is_refused_and_scoring_goes_on(
     assert set(names(follower, make_events(50))) == {(deployment.generation + 1, first)} == {(back.generation, first)}
     assert (follower.problem, following.followed[-1], problems(logs)) == ("", True, [])
     assert "the registry is followed again" in [line["event"] for line in logs]
+
+
+def test_a_start_is_not_timed_but_what_is_taken_over_afterwards_is(
+    following: Any, versions: list[Path], make_events: Events, tmp_path: Path
+) -> None:
+    first, second, third = (following.publish(path) for path in versions[:3])
+    following.promote(first)
+    following.start_canary(second, 10_000)
+    following.limit_seconds = 1e-9
+
+    follower = following.open()
+    assert (follower.problem, set(names(follower, make_events(3)))) == ("", {(2, second)})
+
+    (tmp_path / "registry").rename(tmp_path / "elsewhere")
+    assert following.open().models.current.version == first, "from memory"
+    (tmp_path / "elsewhere").rename(tmp_path / "registry")
+    following.promote(third)
+    follower.poll()
+    assert re.search(REASONS["slow"], follower.problem)
+    assert set(names(follower, make_events(3))) == {(2, second)}
+
+
+def test_a_child_is_not_timed(versions: list[Path]) -> None:
+    """It runs beside the worker, or only when nobody else wants to: its pace says nothing about the model."""
+    settings = Settings(registry="r", model_name="tiny", golden_limit_seconds=1e-9)
+    model = build_model(settings, lambda _: nullcontext(), load_bundle(versions[0]))
+
+    with pytest.raises(BundleError, match=REASONS["slow"]):
+        model.require_pace()
 
 
 def stop_canary(before: Deployment | None) -> Deployment:
