@@ -49,13 +49,14 @@ class Member:
         *,
         answer: Answering,
         prove: Callable[[], None] = lambda: None,
-        open_sink: Callable[[MemoryBroker, MemorySource], Sink] = lambda broker, _: MemorySink(broker),
+        name: str = "only",
+        open_sink: Callable[[MemoryBroker, MemorySource], Sink] | None = None,
     ) -> None:
         self.ownership = Ownership()
         self.source = MemorySource(broker, "events", self.ownership)
         self.source.assign(partitions)
         delivery = SliceDelivery(
-            open_sink(broker, self.source),
+            open_sink(broker, self.source) if open_sink else MemorySink(broker, transactional_id=name),
             self.ownership,
             output_topic="predictions",
             dead_letter_topic="dead",

@@ -18,9 +18,9 @@ PARTITIONS = [("events", number) for number in range(3)]
 class FallibleMember(Member):
     """One whose model can be made to fail."""
 
-    def __init__(self, broker: MemoryBroker, partitions: list[Partition]) -> None:
+    def __init__(self, broker: MemoryBroker, partitions: list[Partition], *, name: str = "only") -> None:
         self.model_fails = False
-        super().__init__(broker, partitions, answer=self.answer, prove=self.prove)
+        super().__init__(broker, partitions, answer=self.answer, prove=self.prove, name=name)
 
     def answer(self, records: Sequence[Record], *, suspect: bool) -> list[Answer]:
         """Every third record is refused; the others are answered by their own position."""

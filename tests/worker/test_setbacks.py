@@ -91,7 +91,14 @@ def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_aga
     broker = fill_broker()
     member = FallibleMember(broker, PARTITIONS)
     settled: list[str] = []
-    member.pipeline._delivery._sink.settle = lambda: settled.append("settled")
+    sink = member.pipeline._delivery._sink
+    settle = sink.settle
+
+    def note_and_settle() -> None:
+        settled.append("settled")
+        settle()
+
+    sink.settle = note_and_settle
     broker.append("events", 0, b"")
     broker.failures.append("commit")
     for action in ("read", "score", "deliver", "read"):

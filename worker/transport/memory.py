@@ -1,18 +1,20 @@
-"""A broker in memory, for the fast tests: partitions are lists, a transaction is one assignment.
+"""A broker in memory, for the fast tests: partitions are lists.
 
-It keeps what a ``read_committed`` reader would see, and fails where it is told to.
+Its logs are what a ``read_committed`` reader sees: of a transaction nothing before it is committed. It fails, and lets
+things happen, where it is told to.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 
-from worker.errors import DeliveryError, TopicMissingError
+from worker.errors import BrokerUnreachableError, DeliveryError, TopicMissingError
 from worker.messages import Headers
 from worker.ports import Claim, Committed, Offsets, Output, Partition, Record
 from worker.stream.outputs import encoded_bytes
 from worker.stream.ownership import Ownership
 from worker.transport.deferred import DeferredOffsets
+from worker.transport.memory_transaction import MemoryTransaction
 from worker.transport.terms import refused_error
 
 DEFAULT_RECORD_LIMIT_BYTES = 1_048_588
@@ -40,8 +42,13 @@ class MemoryBroker:
         self.names_refused = True
         """Whether it names the outputs that it refuses, or only their batch."""
         self.failures: list[str] = []
-        """Steps at which the next deliveries fail, first come first. ``send``, ``offsets`` and ``commit`` abort;
-        ``answer`` commits and loses the broker's answer; ``""`` succeeds."""
+        """Steps at which the next deliveries fail, first come first. ``send`` has written half of the outputs,
+        ``offsets`` all of them, and for ``commit`` the offsets are pending: all three abort. ``late`` commits, but not
+        before somebody settles it; ``answer`` commits and loses the broker's answer; ``""`` succeeds."""
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+        """What happens, once, when a delivery has ``written`` its outputs, or its offsets are ``pending``."""
+        self.transactions: dict[str, MemoryTransaction] = {}
+        """Those that are open, by transactional id."""
 
     def append(
         self,
@@ -59,6 +66,34 @@ class MemoryBroker:
         log.append(record)
         return record
 
+    def write(self, outputs: Sequence[Output]) -> None:
+        """Adds them to the logs that they name."""
+        for topic, partition, key, value, headers, timestamp_ms in outputs:
+            self.append(topic, partition, value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+
+    def begin(self, transactional_id: str) -> MemoryTransaction:
+        """Opens a transaction."""
+        transaction = self.transactions[transactional_id] = MemoryTransaction(self._apply)
+        return transaction
+
+    def settle(self, transactional_id: str) -> None:
+        """Ends what is open under that name, as every new producer does first."""
+        if transaction := self.transactions.pop(transactional_id, None):
+            transaction.end()
+
+    def is_stable(self, partitions: Collection[Partition]) -> bool:
+        """False while an open transaction may change what is committed for one of them."""
+        return not any(transaction.pending.keys() & set(partitions) for transaction in self.transactions.values())
+
+    def reach(self, point: str) -> None:
+        """A delivery has come so far: lets happen what happens meanwhile."""
+        self.meanwhile.pop(point, lambda: None)()
+
+    def _apply(self, outputs: Sequence[Output], offsets: Offsets) -> None:
+        self.write(outputs)
+        self.committed.update(offsets)
+        self.metadata.update(dict.fromkeys(offsets, ""))
+
 
 class MemorySource:
     """Reads all partitions of one topic, as the only member of its group."""
@@ -69,23 +104,32 @@ class MemorySource:
         self._paused = False
         partitions = [(topic, number) for number in range(broker.topics[topic])]
         self._positions: dict[Partition, int] = {}
+        self._unplaced: set[Partition] = set()
+        """Assigned, but where they begin is not known before an open transaction ends."""
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self.assign(partitions)
 
     def assign(self, partitions: Sequence[Partition]) -> None:
         """Rebalances: what is new begins at its committed offset, what is not named is withdrawn."""
-        withdrawn = self._positions.keys() - set(partitions)
+        before = self.assignment()
+        withdrawn = before - set(partitions)
         self._ownership.withdraw(withdrawn)
         self._part_from(withdrawn)
-        new = [partition for partition in partitions if partition not in self._positions]
-        kept = {partition: self._positions[partition] for partition in partitions if partition in self._positions}
-        self._positions = kept | {partition: self._broker.committed.get(partition, 0) for partition in new}
-        self._ownership.grant(new)
+        self._positions = {each: self._positions[each] for each in partitions if each in self._positions}
+        self._unplaced = set(partitions) - self._positions.keys()
+        self._place()
+        self._ownership.grant([partition for partition in partitions if partition not in before])
+
+    def _place(self) -> None:
+        for partition in [each for each in self._unplaced if self._broker.is_stable([each])]:
+            self._unplaced.remove(partition)
+            self._positions[partition] = self._broker.committed.get(partition, 0)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:  # noqa: ARG002 - never waits
         """Implements `worker.ports.Source`."""
         self._deferred.try_to_flush()
+        self._place()
         records: list[Record] = []
         if self._paused:
             return records
@@ -97,7 +141,7 @@ class MemorySource:
 
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""
-        return frozenset(self._positions)
+        return frozenset(self._positions.keys() | self._unplaced)
 
     def positions(self) -> Offsets:
         """Implements `worker.ports.Source`."""
@@ -113,6 +157,7 @@ class MemorySource:
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`."""
+        self._require_stable(self.assignment())
         waiting = self._deferred.waiting(self._positions)
         for partition in self._positions:
             known = waiting[partition].offset if partition in waiting else self._broker.committed.get(partition, 0)
@@ -121,8 +166,13 @@ class MemorySource:
     def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
         """Implements `worker.ports.Source`."""
         self._deferred.flush()
+        self._require_stable(partitions)
         found, metadata = self._broker.committed, self._broker.metadata
         return {each: Committed(found[each], metadata.get(each, "")) for each in partitions if each in found}
+
+    def _require_stable(self, partitions: Collection[Partition]) -> None:
+        if not self._broker.is_stable(partitions):
+            raise BrokerUnreachableError("an open transaction may change the committed offsets")
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
@@ -152,10 +202,12 @@ class MemorySource:
 
 
 class MemorySink:
-    """Commits to the broker's lists, or fails on purpose and leaves them as they were."""
+    """Delivers in transactions, or fails on purpose and leaves one open."""
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryBroker, *, transactional_id: str = "only") -> None:
         self._broker = broker
+        self._transactional_id = transactional_id
+        broker.settle(transactional_id)
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
@@ -171,18 +223,27 @@ class MemorySink:
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`."""
         failure = self._broker.failures.pop(0) if self._broker.failures else ""
-        if failure in ("send", "offsets", "commit"):
-            raise DeliveryError(f"the broker failed at {failure}")
-        self._check(outputs)
-        with claim():
-            self._commit(outputs, offsets)
-        if failure == "answer":
-            raise DeliveryError("the broker committed, but its answer was lost")
 
-    def _commit(self, outputs: Sequence[Output], offsets: Offsets) -> None:
-        self._send(outputs)
-        self._broker.committed.update(offsets)
-        self._broker.metadata.update(dict.fromkeys(offsets, ""))
+        def fail_at(step: str) -> None:
+            if failure == step:
+                raise DeliveryError(f"the broker failed at {step}")
+
+        self._broker.settle(self._transactional_id)
+        transaction = self._broker.begin(self._transactional_id)
+        self._check(outputs)
+        transaction.write(outputs[: len(outputs) // 2])
+        fail_at("send")
+        transaction.write(outputs[len(outputs) // 2 :])
+        self._broker.reach("written")
+        with claim():
+            fail_at("offsets")
+            transaction.add_offsets(offsets)
+        self._broker.reach("pending")
+        fail_at("commit")
+        transaction.is_decided = True
+        fail_at("late")
+        self._broker.settle(self._transactional_id)
+        fail_at("answer")
 
     def _check(self, outputs: Sequence[Output]) -> None:
         refused, large = {}, {}
@@ -197,19 +258,9 @@ class MemorySink:
         if error is not None:
             raise error
 
-    def _send(self, outputs: Sequence[Output]) -> None:
-        for output in outputs:
-            self._broker.append(
-                output.topic,
-                output.partition,
-                output.value,
-                key=output.key,
-                headers=output.headers,
-                timestamp_ms=output.timestamp_ms,
-            )
-
     def settle(self) -> None:
         """Implements `worker.ports.Sink`."""
+        self._broker.settle(self._transactional_id)
 
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
@@ -225,9 +276,9 @@ class MemoryAtLeastOnceSink(MemorySink):
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
         """Implements `worker.ports.Sink`."""
         if self._broker.failures and (failure := self._broker.failures.pop(0)):
-            self._send(outputs[: len(outputs) // 2])
+            self._broker.write(outputs[: len(outputs) // 2])
             raise DeliveryError(f"the broker failed at {failure}")
         self._check(outputs)
-        self._send(outputs)
+        self._broker.write(outputs)
         with claim():
             self._commit_soon(offsets)

@@ -34,7 +34,7 @@ def test_a_successor_goes_on_where_the_last_commit_was(stream: Any, tiny_bundle:
     assert sources(stream) == appended
 
 
-steps = st.lists(st.sampled_from([*FAILURES, ""]), max_size=12)
+steps = st.lists(st.sampled_from([*FAILURES, "late", ""]), max_size=12)
 
 
 @pytest.mark.fast
