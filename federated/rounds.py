@@ -210,7 +210,8 @@ def _diverged(config: Config, number: int, what: str) -> DivergenceError:
     return DivergenceError(
         f"training diverged in round {number} of {training.rounds}: {what}. No model was written. Lower "
         f"training.client_learning_rate ({training.client_learning_rate:g}) or training.server_learning_rate "
-        f"({training.server_learning_rate:g}) of preset {config.preset} with --set."
+        f"({training.server_learning_rate:g}) of preset {config.preset} with --set, in another --log-dir: resumed as "
+        "it is, this run would diverge again."
     )
 
 

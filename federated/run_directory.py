@@ -122,10 +122,6 @@ class RunDirectory:
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}. The model is complete.") from error
 
-    def forget_state(self) -> None:
-        """Removes what only a resumed run needs."""
-        self._remove([self.checkpoint, self.clients])
-
     def _write(self, file: RunFile) -> None:
         write_file(self.file, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
 

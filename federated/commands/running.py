@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from federated.data.clients import Federation
-from federated.errors import DivergenceError, OutputError
+from federated.errors import OutputError
 from federated.mlflow_run import open_mlflow
 from federated.run_directory import RunDirectory, RunFile
 from federated.training_topic import open_topic
@@ -76,10 +76,6 @@ def run_training(
             f"interrupted: no model was written. Go on with: python -m federated resume {directory.path}",
             file=sys.stderr,
         )
-        raise
-    except DivergenceError:
-        # From the same state it would diverge again.
-        directory.forget_state()
         raise
     if file.figures:
         _write_figures(Path(file.figures), result)

@@ -177,7 +177,8 @@ def test_what_diverges_ends_the_run_in_that_round_with_the_remedy(server, evalua
         )
     assert str(caught.value) == (
         f"training diverged in round 2 of 9: {what}. No model was written. Lower training.client_learning_rate (1e+06) "
-        "or training.server_learning_rate (0.003) of preset fast with --set."
+        "or training.server_learning_rate (0.003) of preset fast with --set, in another --log-dir: resumed as it is, "
+        "this run would diverge again."
     )
     assert [record.round for record in records] == [1]
 

@@ -93,6 +93,24 @@ def test_training_that_diverges_writes_no_model(tmp_path, train_command):
     assert [path.name for path in tmp_path.iterdir()] == ["model-logs"]
 
 
+def test_what_diverges_keeps_its_last_good_state(tmp_path, train_command):
+    """Its weights are finite after one round of such steps, and no longer after two."""
+    rates = ["--set", "training.server_learning_rate=1e30", "--set", "model.encoder=simple_rnn"]
+    command = train_command("--preset", "demo", "--rounds", 3, *rates, "--out", tmp_path / "model")
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    *_, line = run.stderr.splitlines()
+    assert line.startswith("error: training diverged in round 2 of 3: no client's update is finite.")
+    assert "in another --log-dir: resumed as it is, this run would diverge again" in line
+    logs = tmp_path / "model-logs"
+    kept = (logs / "checkpoint").read_bytes()
+    resume = [*command[: command.index("train")], "resume", str(logs)]
+    again = subprocess.run(resume, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert again.stderr.splitlines()[-1] == line
+    assert "round 1/3" not in again.stderr, "it did not go on where it was"
+    assert (logs / "checkpoint").read_bytes() == kept
+
+
 class Run(NamedTuple):
     """A trainer in the middle of its rounds."""
 
