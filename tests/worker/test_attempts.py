@@ -93,6 +93,17 @@ def test_who_gives_the_partition_back_before_anything_was_sent_does_not_count(br
     assert life.source.committed([HOME]) == {HOME: Committed(0, "")}
 
 
+def test_who_begins_behind_a_marker_of_a_transaction_takes_its_note_back_as_well(broker: MemoryBroker) -> None:
+    MemorySink(broker).deliver([], {HOME: 1})
+    for _ in range(DEATHS + 1):
+        source = MemorySource(broker, "events", Ownership())
+        attempts = Attempts(source, reach_records=REACH)
+        attempts.note([record for record in source.poll(max_records=3, timeout_seconds=0) if record.offset > 1])
+        source.close()
+
+    assert source.committed([HOME]) == {HOME: Committed(1, "")}
+
+
 def test_who_gives_the_partition_back_leaves_the_deaths_of_others_counted(broker: MemoryBroker) -> None:
     Life(broker)
     Life(broker).source.close()

@@ -15,6 +15,7 @@ by one, where a death does not matter (see `worker.stream.caution`).
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -48,6 +49,16 @@ class _Suspects:
         return offset <= self._last
 
 
+class _Noted(NamedTuple):
+    """Our note in one partition."""
+
+    begin: int
+    """The first record that was read. It may stand behind the offset of the note: markers of transactions and gaps take
+    offsets, too."""
+    before: Committed
+    """What stood there before, at the offset of the note."""
+
+
 class Attempts:
     """Counts the workers that began where this one begins. All but `acquit` and `sending` is for the reading thread."""
 
@@ -59,8 +70,7 @@ class Attempts:
         """
         self._source = source
         self._reach_records = reach_records
-        self._noted: dict[Partition, Committed] = {}
-        """What stood there before our note, at the offset of the note."""
+        self._noted: dict[Partition, _Noted] = {}
         self._unsent: set[Partition] = set()
         """Nothing was sent from there since our note: what stood there before may be put back."""
         self._departed: set[Partition] = set()
@@ -82,7 +92,7 @@ class Attempts:
                 begins.setdefault(record.home, record.offset)
         self._leave_notes({home: begin for home, begin in begins.items() if home not in self._noted})
         for home, begin in begins.items():
-            if home in self._noted and begin == self._noted[home].offset:
+            if home in self._noted and begin == self._noted[home].begin:
                 # Read from the beginning, once more perhaps: whatever was sent from there did not commit.
                 self._unsent.add(home)
         for record in records:
@@ -105,7 +115,7 @@ class Attempts:
         for home, begin in begins.items():
             if home in self._departed:
                 continue  # whoever has it now may be further on
-            self._noted[home] = _note(places[home], attempts[home])
+            self._noted[home] = _Noted(begin, _note(places[home], attempts[home]))
             self._suspects.pop(home, None)
             if attempts[home] >= DEATHS:
                 self._suspects[home] = _Suspects(attempts=attempts[home] + 1, records=self._reach_records)
@@ -127,7 +137,7 @@ class Attempts:
         self._departed.update(partitions)
         unsent = self._unsent.intersection(partitions)
         self._unsent -= unsent
-        before = {home: self._noted.pop(home) for home in partitions if home in self._noted}
+        before = {home: self._noted.pop(home).before for home in partitions if home in self._noted}
         return {home: before[home] for home in unsent if home in before}
 
     def is_suspect(self, record: Record) -> bool:
