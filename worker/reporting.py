@@ -15,6 +15,7 @@ import structlog
 from msgspec import UNSET
 
 from worker.answers.answering import Answer
+from worker.bursts import Bursts
 from worker.errors import DeliveryError, LimelightError, RecordError, TransportError
 from worker.messages import ModelRef, WorkerStatus
 from worker.metrics import StreamMetrics
@@ -22,10 +23,6 @@ from worker.ports import Clock, Partition, Record, Source
 from worker.stream.delivery import next_offsets
 
 INTERVAL_SECONDS = 1.0
-BURST_RECORDS = 20
-"""In a smaller slice, most is few."""
-ALERT_SECONDS = 60.0
-"""Between two alerts to the same burst."""
 
 log = structlog.get_logger("worker")
 
@@ -86,7 +83,7 @@ class Reporter:
         self._offsets: dict[Partition, int] = {}
         # Slices are counted on the thread that delivers them.
         self._lock = threading.Lock()
-        self._next_alert_seconds = 0.0
+        self._bursts = Bursts(clock)
 
     def slice_committed(self, records: Sequence[Record], answers: Sequence[Answer]) -> None:
         """Counts a committed slice."""
@@ -103,16 +100,7 @@ class Reporter:
             # A negative timestamp is Kafka's word for none.
             latencies_seconds=[(now_ms - r.timestamp_ms) / 1000 for r in records if r.timestamp_ms >= 0],
         )
-        self._alert_to_bursts(refused, records)
-
-    def _alert_to_bursts(self, refused: Counter[str], records: Sequence[Record]) -> None:
-        """Somebody broke a producer: the stream goes on, but a person should know."""
-        now_seconds = self._clock.monotonic_seconds()
-        is_burst = len(records) >= BURST_RECORDS and 2 * refused.total() > len(records)
-        if not is_burst or now_seconds < self._next_alert_seconds:
-            return
-        self._next_alert_seconds = now_seconds + ALERT_SECONDS
-        log.error("most records are refused: look at the producers", first=str(records[0].position), **refused)
+        self._bursts.count(records, answers)
 
     def step_failed(self, error: LimelightError) -> None:
         """Counts an aborted transaction; what failed in reading is only told."""

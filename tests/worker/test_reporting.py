@@ -12,11 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from worker.answers.answering import Answer
+from worker.bursts import ALERT_SECONDS, BURST_RECORDS, WINDOW_SECONDS
 from worker.errors import BrokerUnreachableError, DecodeError, DeliveryError, LimelightError, ValidationError
 from worker.messages import ModelRef, WorkerStatus
 from worker.metrics import Metrics
 from worker.ports import Offsets, Record
-from worker.reporting import ALERT_SECONDS, BURST_RECORDS, INTERVAL_SECONDS, Reporter, resident_bytes
+from worker.reporting import INTERVAL_SECONDS, Reporter, resident_bytes
 from worker.stream.ownership import Ownership
 from worker.transport.memory import MemoryBroker, MemorySource
 
@@ -275,3 +276,25 @@ def test_a_burst_of_refusals_is_told_once_in_a_while(refused: int, alerts: int) 
     with capture_logs() as lines:
         bench.reporter.slice_committed(records, answers)
     assert len(lines) == alerts
+
+
+@pytest.mark.parametrize("pause_seconds", [0, WINDOW_SECONDS])
+def test_a_burst_is_told_whatever_the_pace_of_the_stream(pause_seconds: float) -> None:
+    bench = Bench()
+    records = bench.append(BURST_RECORDS)
+    with capture_logs() as lines:
+        for record in records:
+            bench.clock.seconds += pause_seconds
+            bench.reporter.slice_committed([record], [DecodeError("no")])
+    [line] = lines
+    assert (line["first"], line["decode"]) == ("events-0-0", BURST_RECORDS)
+
+
+def test_what_went_well_long_ago_does_not_hide_a_burst() -> None:
+    bench = Bench()
+    good, bad = bench.append(10 * BURST_RECORDS), bench.append(BURST_RECORDS)
+    bench.reporter.slice_committed(good, [b"{}"] * len(good))
+    bench.clock.seconds += WINDOW_SECONDS
+    with capture_logs() as lines:
+        bench.reporter.slice_committed(bad, [DecodeError("no")] * len(bad))
+    assert len(lines) == 1
