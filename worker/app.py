@@ -42,6 +42,9 @@ POLL_SECONDS = 0.2
 """Longest wait for records, and so for noticing SIGTERM on an idle topic."""
 STALLED_SECONDS = 90.0
 """/livez fails after this long without a turn of the loop: longer than a rebalance or a delivery may take."""
+UNSETTLED_SECONDS = 15.0
+"""/readyz fails when what a delivery left open cannot be ended for so long: longer than the brokers need to replace one
+that died."""
 FIRST_BACKOFF_SECONDS = 0.02
 MAX_DOUBLINGS = 6
 STATUS_SECONDS = 0.05
@@ -264,7 +267,7 @@ class StreamWorker:
         self._metrics.models.at_fault.set(at_fault)
 
     def _loop(self, pipeline: Pipeline, reporter: Reporter, stopping: Stopping, health_port: int) -> None:
-        finished = -1
+        finished, is_told = -1, False
         while stopping.signal is None and not pipeline.is_finished:
             if pipeline.is_idle or pipeline.finished != finished:
                 # Not merely for a turn of this loop: a scoring that hangs must be seen, too.
@@ -274,11 +277,17 @@ class StreamWorker:
             if self._ownership.suspended:
                 doublings = min(pipeline.failures, MAX_DOUBLINGS)
                 time.sleep(FIRST_BACKOFF_SECONDS * 2**doublings)
-            if self._ownership.joined and not self._readiness.partitions_assigned:
-                self._readiness.partitions_assigned = True
+            self._look_at_group(pipeline)
+            if self._ownership.joined and not is_told:
+                is_told = True
                 self._start.mark("joined_seconds")
                 self._start.tell_ready(health_port=health_port)
             reporter.report(ready=self._readiness.is_ready())
+
+    def _look_at_group(self, pipeline: Pipeline) -> None:
+        """Both may end again: when the group gives us up, and while no transaction can be ended."""
+        self._readiness.partitions_assigned = self._ownership.joined
+        self._readiness.transactions_initialised = pipeline.unsettled_seconds < UNSETTLED_SECONDS
 
     def _drain(self, pipeline: Pipeline, stopping: Stopping) -> bool:
         """Finishes what was read; returns False for a backfill that was stopped before its end."""

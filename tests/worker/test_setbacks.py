@@ -104,11 +104,13 @@ def test_what_a_failed_delivery_left_open_is_settled_before_anything_is_read_aga
     for action in ("read", "score", "deliver", "read"):
         member.act(action)
     assert settled == []
+    assert member.pipeline.unsettled_seconds > 0
     assert member.ownership.suspended
     assert not member.pipeline.drain(timeout_seconds=0)
 
     assert member.act("deliver")
     assert settled == ["settled"]
+    assert member.pipeline.unsettled_seconds == 0
     assert member.pipeline.drain(timeout_seconds=0)
     assert member.act("read")
     assert not member.act("deliver")

@@ -55,9 +55,9 @@ class Readiness:
     deployment_followed: bool = True
     """What answers is what the registry asks for. If not, scoring goes on with the version in use."""
     transactions_initialised: bool = False
-    """The broker knows the transactional id, and has fenced its former owner."""
+    """The broker knows the transactional id, has fenced its former owner, and what a delivery left open was ended."""
     partitions_assigned: bool = False
-    """The group was joined. An empty assignment counts: there may be more workers than partitions."""
+    """The group counts us among its members. An empty assignment counts: there may be more workers than partitions."""
 
     reading: bool = True
     """No administrator has paused the worker."""

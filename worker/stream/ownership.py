@@ -33,7 +33,7 @@ Epochs = Mapping[Partition, int]
 
 
 class Ownership:
-    """The partitions of one group member. `grant`, `withdraw`, `forget` and `resume` are for the reading thread."""
+    """The partitions of one group member. All that changes them, but for `suspend`, is for the reading thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,13 +41,17 @@ class Ownership:
         self._last_epoch = 0
         self._suspended = False
         self.joined = False
-        """True once the group has answered, be it with no partition."""
+        """True while the group counts us among its members, be it with no partition."""
 
     def grant(self, partitions: Iterable[Partition]) -> None:
         """The group gave us `partitions`; we read them from their committed offsets."""
         with self._lock:
             self._renew(partitions)
             self.joined = True
+
+    def part(self) -> None:
+        """The group has given us up, or we cannot reach it: we have no place in it until it grants us one."""
+        self.joined = False
 
     def withdraw(self, partitions: Iterable[Partition]) -> None:
         """`partitions` are no longer ours. Returns when no offsets of theirs are on their way, or after a while."""

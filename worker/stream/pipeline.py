@@ -231,7 +231,7 @@ class Pipeline:
                     )
                 self._recovery.failures = 0
         except LimelightError as error:
-            self._recovery.is_unsettled = True
+            self._recovery.unsettle()
             self._recovery.retry_or_raise(error)
         finally:
             self._under_way.finish(parts)
@@ -245,7 +245,7 @@ class Pipeline:
             self._recovery.retry_or_raise(error)
             self._threads.ended.wait(IDLE_SECONDS)
         else:
-            self._recovery.is_unsettled = False
+            self._recovery.settle()
         # A turn, whatever came of it: an outage of the brokers is no reason to restart every worker.
         self._under_way.finish(())
 
@@ -287,6 +287,11 @@ class Pipeline:
     def finished(self) -> int:
         """Turns of scoring and delivering that came to an end."""
         return self._under_way.finished
+
+    @property
+    def unsettled_seconds(self) -> float:
+        """How long what a failed delivery left open could not be ended; 0 if there is nothing."""
+        return self._recovery.unsettled_seconds
 
     @property
     def failures(self) -> int:

@@ -1,5 +1,6 @@
 """What becomes of a turn that failed, in whichever stage: it is made again from the committed offsets, or never."""
 
+import time
 from collections.abc import Callable
 
 from worker.errors import LimelightError
@@ -19,8 +20,26 @@ class Recovery:
         self._aborted = aborted
         self.failures = 0
         """Turns that failed since the last commit."""
-        self.is_unsettled = False
+        self._unsettled_since_seconds: float | None = None
+
+    @property
+    def is_unsettled(self) -> bool:
         """True from a delivery that failed until what it left open is ended."""
+        return self._unsettled_since_seconds is not None
+
+    @property
+    def unsettled_seconds(self) -> float:
+        """How long that has lasted."""
+        since_seconds = self._unsettled_since_seconds
+        return 0.0 if since_seconds is None else time.monotonic() - since_seconds
+
+    def unsettle(self) -> None:
+        """A delivery failed."""
+        self._unsettled_since_seconds = time.monotonic()
+
+    def settle(self) -> None:
+        """What it left open is ended."""
+        self._unsettled_since_seconds = None
 
     def retry_or_raise(self, error: LimelightError) -> None:
         """Raises `error` if trying again cannot help."""

@@ -3,8 +3,8 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from worker.transport.deadline import Deadline
 pytestmark = pytest.mark.kafka
 
 COMMIT_SECONDS = 0.5
+SESSION_SECONDS = 6
+"""The least that a broker allows."""
 
 
 class FrozenGroup:
@@ -61,6 +63,15 @@ def is_rewound(source: Any) -> bool:
     return True
 
 
+def poll_until(done: Callable[[], bool], members: Sequence[Any]) -> None:
+    deadline = Deadline(60)
+    while not done():
+        assert deadline.remaining_seconds() > 0, "it did not come to that"
+        for member in members:
+            with suppress(BrokerUnreachableError):
+                member.source.poll(max_records=1, timeout_seconds=0.1)
+
+
 def test_a_commit_without_an_answer_fails_in_time_and_nothing_goes_on_before_it_is_settled(place: FrozenGroup) -> None:
     place.group.fill(3)
     member, home = place.group.join(), (place.group.topic, 0)
@@ -78,6 +89,24 @@ def test_a_commit_without_an_answer_fails_in_time_and_nothing_goes_on_before_it_
     assert [record.offset for record in read] == ([2] if committed else [0, 1, 2])
     member.source.commit({home: Committed(3, "next")})
     assert member.source.committed([home]) == {home: Committed(3, "next")}
+
+
+@pytest.mark.parametrize("owners", [0, 2])
+def test_who_has_not_heard_from_its_group_for_a_session_is_not_joined_until_it_hears_again(
+    place: FrozenGroup, owners: int
+) -> None:
+    """Also who owns nothing, which no client tells that it was lost."""
+    members = []
+    for number in range(owners + 1):
+        members.append(place.group.join(instance=f"member-{number}", session_timeout_seconds=SESSION_SECONDS))
+        poll_until(lambda: all(each.ownership.joined for each in members), members)
+    poll_until(lambda: sum(bool(each.source.assignment()) for each in members) == min(len(members), 2), members)
+    [last] = [each for each in members if not each.source.assignment()] or members
+
+    with place.frozen():
+        poll_until(lambda: not last.ownership.joined, [last])
+
+    poll_until(lambda: last.ownership.joined, members)
 
 
 def test_a_close_does_not_wait_for_an_answer_that_does_not_come(place: FrozenGroup) -> None:

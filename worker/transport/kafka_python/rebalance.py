@@ -61,6 +61,7 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
         """Others may own them already: nothing of theirs may be committed any more."""
         partitions = homes(lost)
         self._ownership.forget(partitions)
+        self._ownership.part()
         self._deferred.drop(partitions)
         self._membership.member_id = ""
 

@@ -117,6 +117,8 @@ class KafkaSource:
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         self.membership.attend()
+        if self._is_cast_out():
+            self._ownership.part()
         self._deferred.try_to_flush()
         if self._consumer._coordinator.need_rejoin():
             timeout_seconds = max(timeout_seconds, JOIN_SECONDS)
@@ -170,9 +172,17 @@ class KafkaSource:
             self._deferred.drop(self.assignment())
             self._ownership.grant(self.assignment())
             raise BrokerUnreachableError("the group had given this member up, and took it back")
-        if not self._ownership.joined:
+        if not self._ownership.joined and not self._is_cast_out():
             # The listener does not hear of a first assignment that is empty.
             self._ownership.grant([])
+
+    def _is_cast_out(self) -> bool:
+        """True if the group has given us up, or will have: it has not answered for as long as a session lasts."""
+        coordinator = self._consumer._coordinator
+        with coordinator._lock:
+            # In the middle of a rebalance nothing need be heard for so long.
+            is_silent = coordinator.state == MemberState.STABLE and coordinator.heartbeat.session_timeout_expired()
+            return is_silent or bool(coordinator._generation.is_lost())
 
     def assignment(self) -> frozenset[Partition]:
         """Implements `worker.ports.Source`."""

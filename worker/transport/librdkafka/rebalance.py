@@ -102,6 +102,9 @@ class Rebalances:
         """Notes it anew now and then: it changes with a rebalance, of which we are told in time as a rule."""
         if not self._noted_lately.remaining_seconds():
             self.note_identity()
+            if self._noted is not None and self._noted.member_id != self._membership.member_id:
+                # Who owned nothing is not told that it was lost.
+                self._ownership.part()
 
     def group_metadata(self, *, anew: bool) -> Any:
         """Implements `worker.transport.transactional.GroupMetadata`."""
@@ -155,6 +158,7 @@ class Rebalances:
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
         partitions = _homes(lost)
         self._ownership.forget(partitions)
+        self._ownership.part()
         try:
             self._membership.require_name()
         except FencedError as error:
