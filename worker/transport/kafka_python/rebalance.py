@@ -10,11 +10,11 @@ from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from worker.ports import Committed, Partition
-from worker.stream.ownership import Ownership
+from worker.stream.ownership import WITHDRAW_SECONDS, Ownership
+from worker.transport.deadline import Deadline
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import describe
 from worker.transport.membership import Membership
-from worker.transport.terms import COMMIT_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +49,11 @@ class RebalanceListener(ConsumerRebalanceListener):  # type: ignore[misc]
             self.on_partitions_lost(revoked)
             return
         partitions = homes(revoked)
+        deadline = Deadline(WITHDRAW_SECONDS)  # for both waits: the whole group waits with us
         self._ownership.withdraw(partitions)
         if last := self._deferred.departing(partitions):
             try:
-                await self._coordinator._commit_offsets_sync_async(to_kafka(last), COMMIT_SECONDS * 1000)
+                await self._coordinator._commit_offsets_sync_async(to_kafka(last), deadline.remaining_seconds() * 1000)
             except KafkaError as error:
                 log.warning("offsets of moved partitions were not committed: %s", describe(error))
         self._deferred.drop(partitions)
