@@ -45,7 +45,13 @@ pytestmark = [
 ]
 
 CLIENTS = ["kafka-python", "librdkafka"]
-TOPICS = ("limelight.events", "limelight.predictions", "limelight.events.dlq", "limelight.status")
+TOPICS = (
+    "limelight.events",
+    "limelight.predictions",
+    "limelight.events.dlq",
+    "limelight.status",
+    "limelight.shadow",
+)
 PATIENCE_SECONDS = 30
 
 
@@ -135,6 +141,16 @@ def test_every_login_reads_and_commits(place: Place, transport: str, login: str)
             sink.deliver([output], {records[-1].home: records[-1].offset + 1})
 
     assert place.last_committed("limelight.predictions") == value
+
+
+@pytest.mark.parametrize("topic", TOPICS[1:])
+def test_the_worker_may_write_what_it_writes_by_default(place: Place, topic: str) -> None:
+    with closing(Connections(Settings(**place.settings("SCRAM-SHA-512", "kafka-python"))).open_feed()) as feed:
+        feed.require(topic)
+        feed.send(topic, topic.encode())
+        feed.flush(timeout_seconds=PATIENCE_SECONDS)
+
+    assert place.last_committed(topic) == topic.encode()
 
 
 def refusal(settings: dict[str, Any]) -> str:

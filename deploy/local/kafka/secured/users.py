@@ -32,6 +32,7 @@ _WORKER_RIGHTS = (
     (ResourceType.TOPIC, "limelight.events", ACLResourcePatternType.LITERAL, ACLOperation.READ),
     (ResourceType.TOPIC, "limelight.events.dlq", ACLResourcePatternType.LITERAL, ACLOperation.WRITE),
     (ResourceType.TOPIC, "limelight.predictions", ACLResourcePatternType.LITERAL, ACLOperation.WRITE),
+    (ResourceType.TOPIC, "limelight.shadow", ACLResourcePatternType.LITERAL, ACLOperation.WRITE),
     (ResourceType.TOPIC, "limelight.status", ACLResourcePatternType.LITERAL, ACLOperation.WRITE),
     # It looks up who took its name over.
     (ResourceType.TOPIC, "limelight.status", ACLResourcePatternType.LITERAL, ACLOperation.READ),
