@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from worker.bundle import Manifest
-from worker.errors import SettingsError
+from worker.errors import BundleError, SettingsError
 from worker.models import deployment as deployments
 from worker.models.address import open_store
 from worker.models.deployment import SLOTS, Deployment
@@ -107,14 +107,23 @@ def _decide(registry: Registry, arguments: argparse.Namespace) -> Callable[[Depl
 
 
 def _list(registry: Registry, names: list[str]) -> None:
-    manifests = sorted((registry.manifest(version) for version in registry.versions()), key=lambda m: m.created_at)
-    if not manifests:
+    versions = registry.versions()
+    if not versions:
         print(f"no version of {registry.name} here; the registry holds: {', '.join(names) or 'nothing'}")
         return
     deployment = registry.find_deployment()
     does = describe(deployment) if deployment else {}
-    for manifest in manifests:
-        print(f"{manifest.version[:SHORT_CHARACTERS]}  {manifest.created_at}  {does.get(manifest.version, '-')}")
+    readable, unreadable = [], []
+    for version in versions:
+        role = does.get(version, "-")
+        try:
+            created_at = registry.manifest(version).created_at
+        except BundleError as error:  # the others can be used nevertheless
+            unreadable.append(f"{_short(version)}  unreadable  {role}  {error}")
+        else:
+            readable.append((created_at, f"{_short(version)}  {created_at}  {role}"))
+    for line in [*(line for _, line in sorted(readable)), *unreadable]:
+        print(line)
 
 
 def _print_history(deployment: Deployment) -> None:

@@ -5,9 +5,10 @@ a change that is refused has written nothing.
 """
 
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from worker.errors import RegistryError
 from worker.versioned import VersionedFile
@@ -25,7 +26,7 @@ class Canary(Struct, frozen=True, forbid_unknown_fields=True):
     """A version that answers a share of the records."""
 
     version: str
-    slots: int
+    slots: Annotated[int, Meta(ge=1, le=SLOTS)]
     """Of `SLOTS`."""
 
 
@@ -47,7 +48,7 @@ class Deployment(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schema_version: int = SCHEMA_VERSION
     name: str
     """Of the model."""
-    generation: int
+    generation: Annotated[int, Meta(ge=1)]
     """Counted from 1."""
     current: str
     """Version that answers."""

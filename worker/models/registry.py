@@ -150,7 +150,7 @@ class Registry:
         deployment = deployments.decode(data, place)
         if deployment.name != self.name:
             raise RegistryError(f"{place} is of the model {deployment.name}. Each belongs beside its own bundles.")
-        for version in deployment.versions():
+        for version in (*deployment.versions(), *deployment.trail):
             if not _is_version(version):
                 raise RegistryError(f"{place} names {version!r}, which is no version: 64 hexadecimal digits.")
         return deployment

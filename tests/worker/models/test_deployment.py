@@ -99,6 +99,28 @@ def test_a_change_without_sense_is_refused(action: object, message: str) -> None
             msgspec.json.encode({"schema_version": 1, "name": "m", "generation": 1, "current": "x", "extra": 1}),
             "unknown field `extra`",
         ),
+        *(
+            (
+                msgspec.json.encode(
+                    {
+                        "schema_version": 1,
+                        "name": "m",
+                        "generation": 1,
+                        "current": "x",
+                        "canary": {"version": "y", "slots": slots},
+                    }
+                ),
+                r"Expected `int` .*\$\.canary\.slots",
+            )
+            for slots in (-1, 0, deployments.SLOTS + 1, 20_000)
+        ),
+        *(
+            (
+                msgspec.json.encode({"schema_version": 1, "name": "m", "generation": generation, "current": "x"}),
+                r"Expected `int` .*\$\.generation",
+            )
+            for generation in (-1, 0)
+        ),
     ],
 )
 def test_what_is_no_deployment_is_refused(data: bytes, message: str) -> None:

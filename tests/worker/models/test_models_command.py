@@ -90,6 +90,20 @@ def test_a_model_of_which_nothing_was_promoted_can_be_listed(
     assert models(capsys, "--name", "other", "list") == "no version of other here; the registry holds: tiny\n"
 
 
+def test_a_version_that_cannot_be_read_hides_no_other(
+    capsys: pytest.CaptureFixture[str], versions: list[Path], tmp_path: Path
+) -> None:
+    sound, broken = (models(capsys, "publish", str(path)).strip() for path in versions[:2])
+    models(capsys, "promote", broken)
+    (tmp_path / "registry" / "tiny" / broken / "manifest.json").write_bytes(b'{"schema_version": 1, "na')
+
+    first, second = models(capsys, "list").splitlines()
+
+    assert first.split()[0] == sound[:12]
+    assert second.startswith(f"{broken[:12]}  unreadable  current  ")
+    assert f"registry/tiny/{broken}/manifest.json is not a manifest" in second
+
+
 def test_without_a_registry_there_is_nothing_to_look_into(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,9 @@
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from worker.bundle import MANIFEST, load_bundle
@@ -94,6 +96,15 @@ def test_changes_are_numbered_and_read_back(opened: Registry, store: Store, vers
     found = Registry(store, "tiny").deployment()
     assert (found.generation, found.current, found.trail) == (2, versions[1].name, [versions[0].name])
     assert list_names(store) == ["tiny"]
+
+
+@pytest.mark.parametrize("changes", [{"current": "../x"}, {"shadow": "../x"}, {"trail": ["0" * 64, "../x"]}])
+def test_what_is_no_version_is_not_followed(opened: Registry, store: Store, changes: dict[str, Any]) -> None:
+    deployment = msgspec.structs.replace(deployments.promote(None, "tiny", "0" * 64), **changes)
+    store.replace("tiny/deployment.json", deployments.encode(deployment), tag=None)
+
+    with pytest.raises(RegistryError, match=r"names '\.\./x', which is no version"):
+        opened.deployment()
 
 
 def test_a_change_that_was_decided_on_an_older_generation_is_refused(opened: Registry, versions: list[Path]) -> None:
