@@ -66,17 +66,24 @@ class TrustedKeys:
         Raises:
             BundleSignatureError: none has.
         """
+        failure: BundleSignatureError | None = None
         for each in read_signatures(bundle).signatures:
             key = self._keys.get(each.key)
-            if key is not None:
-                try:
-                    key.verify(base64.b64decode(each.signature, validate=True), CONTEXT + manifest)
-                except (InvalidSignature, ValueError) as error:  # the second: it is not base64
-                    raise BundleSignatureError(
-                        f"{bundle / SIGNATURE}: the signature of key {each.key} is not one of this manifest. Do not "
-                        "use this bundle, or have it signed again: python -m export sign"
-                    ) from error
+            if key is None:
+                continue
+            try:
+                key.verify(base64.b64decode(each.signature, validate=True), CONTEXT + manifest)
+            except (InvalidSignature, ValueError) as error:  # the second: it is not base64
+                # Another trusted key may have signed, too: keys are rotated.
+                failure = BundleSignatureError(
+                    f"{bundle / SIGNATURE}: the signature of key {each.key} is not one of this manifest. Do not "
+                    "use this bundle, or have it signed again: python -m export sign"
+                )
+                failure.__cause__ = error
+            else:
                 return
+        if failure is not None:
+            raise failure
         raise BundleSignatureError(
             f"{bundle} is signed by none of the trusted keys ({', '.join(self._keys)}). Do not use it, or have it "
             "signed by one of them (python -m export sign), or trust its signer's key with LIMELIGHT_TRUSTED_KEYS."

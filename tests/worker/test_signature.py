@@ -115,6 +115,19 @@ def test_a_second_signer_is_added_and_the_first_stays(keys: Path, signed: Path) 
         load_bundle(signed, keys=trust(keys, name))
 
 
+def test_a_signature_that_is_none_hides_no_good_one(keys: Path, signed: Path) -> None:
+    """Keys are rotated: the old signature may be one of an older manifest."""
+    assert export("sign", "--bundle", signed, "--key", keys / "theirs.key").returncode == 0
+    file = signed / SIGNATURE
+    ours, theirs = msgspec.json.decode(file.read_bytes())["signatures"]
+    ours["signature"] = theirs["signature"]
+    file.write_bytes(msgspec.json.encode({"algorithm": "Ed25519", "signatures": [ours, theirs]}))
+
+    load_bundle(signed, keys=trust(keys, "ours", "theirs"))
+    with pytest.raises(BundleSignatureError, match=f"the signature of key {ours['key']} is not one of this manifest"):
+        load_bundle(signed, keys=trust(keys, "ours"))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
