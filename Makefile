@@ -57,7 +57,7 @@ lint: $(VENV)/installed ## ruff, mypy --strict on worker and export, and the imp
 
 .PHONY: audit
 audit: $(VENV)/installed ## Known vulnerabilities in the locked packages. Fails, and says so, where not all could be checked
-	$(BIN)/python -m deploy.audit requirements/worker.lock requirements/full.lock requirements/bootstrap.lock
+	$(BIN)/python -m deploy.audit requirements/worker.lock requirements/full.lock requirements/bootstrap.lock tests/bench/peers/peers.lock
 
 .PHONY: format
 format: $(VENV)/installed ## Rewrite the code in the house format

@@ -10,6 +10,8 @@ from deploy.audit import CLEAN, UNKNOWN, VULNERABLE, describe, judge
 
 pytestmark = pytest.mark.fast
 
+ROOT = Path(__file__).parents[2]
+
 KNOWN = '{"name": "a", "version": "1", "vulns": []}'
 BAD = '{"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"], "description": "x"}]}'
 SKIPPED = '{"name": "c", "skip_reason": "Dependency not found on PyPI and could not be audited: c (1)"}'
@@ -38,6 +40,12 @@ def test_a_source_that_cannot_be_reached_is_no_finding() -> None:
 
     assert outcome.status == UNKNOWN
     assert "NOT CHECKED: all" in "\n".join(describe(Path("x.lock"), outcome))
+
+
+def test_the_target_audits_every_lock_of_the_project() -> None:
+    locks = [*ROOT.glob("requirements/*.lock"), *ROOT.glob("tests/**/*.lock")]
+    [command] = [line for line in (ROOT / "Makefile").read_text().splitlines() if "-m deploy.audit " in line]
+    assert set(command.partition("-m deploy.audit ")[2].split()) == {str(lock.relative_to(ROOT)) for lock in locks}
 
 
 def test_without_a_network_the_status_says_that_nothing_was_checked(
