@@ -160,13 +160,18 @@ def load_config(preset: str, overrides: Mapping[str, Any] | None = None) -> Conf
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"cannot read {path}: {error}.") from error
-    config = _convert(preset, content, str(path))
-    if not overrides:
-        return config
-    for key, value in overrides.items():
-        _lay_over(content, key, value)
-    flags = " ".join(f"{key}={value}" for key, value in overrides.items())
-    return _convert(preset, content, f"preset {preset} with {flags}")
+    config, origin = _convert(preset, content, str(path)), str(path)
+    if overrides:
+        for key, value in overrides.items():
+            _lay_over(content, key, value)
+        origin = f"preset {preset} with " + " ".join(f"{key}={value}" for key, value in overrides.items())
+        config = _convert(preset, content, origin)
+    # Only now: a preset may say how, and leave it to a flag how much. Who writes 0 means it.
+    if "privacy" in content and "epsilon" not in content["privacy"]:
+        raise ConfigError(
+            f"{origin}: [privacy] has no privacy.epsilon, and does nothing without. Give --epsilon, or leave it out."
+        )
+    return config
 
 
 def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:

@@ -38,6 +38,13 @@ def check_privacy(config: Config, arguments: argparse.Namespace) -> None:
         ConfigError: a flag or a setting goes against the promise.
     """
     private = config.privacy.epsilon > 0
+    if arguments.epsilon == 0:
+        raise ConfigError(
+            "--epsilon 0 cannot be kept: nothing would be learned. Give one above 0; to train without differential "
+            "privacy leave --epsilon out, or take a preset's away with --set privacy.epsilon=0."
+        )
+    if arguments.delta is not None and not private:
+        raise ConfigError("--delta is for runs with --epsilon: others promise nothing.")
     check_combination(config.aggregation, config.privacy.sampling if private else None)
     check_cohort(config.aggregation, config.training.clients_per_round)
     altered = list_features(config.aggregation, config.privacy.sampling if private else None) != {"no clipping"}

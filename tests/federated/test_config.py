@@ -54,6 +54,15 @@ def test_a_preset_with_a_fault_is_refused_with_its_path_and_the_fault(tmp_path, 
         load_config(str(broken))
 
 
+def test_a_section_about_privacy_needs_an_epsilon_from_somewhere(tmp_path):
+    own = tmp_path / "own.toml"
+    own.write_text("[privacy]\ndelta = 1e-5\n")
+    with pytest.raises(ConfigError, match=r"own\.toml: \[privacy\] has no privacy\.epsilon"):
+        load_config(str(own))
+    assert load_config(str(own), {"privacy.epsilon": 2.0}).privacy.epsilon == 2
+    assert load_config(str(own), {"privacy.epsilon": 0}).privacy.epsilon == 0
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml.*No such file"):
         load_config(str(tmp_path / "nowhere.toml"))

@@ -60,6 +60,11 @@ FILE = ["--data", "reviews.csv", "--text-field", "review", "--label-field", "lab
         (["--preset", "demo", "--epsilon", "8"], ["differential privacy", "no clipping", "[aggregation]"]),
         (["--preset", "demo", "--epsilon", "-1"], ["privacy.epsilon"]),
         (["--preset", "demo", "--epsilon", "8", "--delta", "1"], ["privacy.delta"]),
+        (["--preset", "demo", "--epsilon", "0"], ["--epsilon 0", "leave --epsilon out", "--set privacy.epsilon=0"]),
+        (["--preset", "private", "--epsilon", "0.0"], ["--epsilon 0"]),
+        (["--preset", "demo", "--delta", "1e-5"], ["[privacy]", "no privacy.epsilon", "--epsilon"]),
+        (["--preset", "demo", "--set", "privacy.sampling=poisson"], ["[privacy]", "no privacy.epsilon"]),
+        (["--preset", "private", "--set", "privacy.epsilon=0", "--delta", "1e-6"], ["--delta", "--epsilon"]),
         (["--preset", "demo", "--noise-key", "key"], ["--noise-key", "--epsilon"]),
         (
             ["--preset", "demo", *CLIPPED, "--set", "training.algorithm=scaffold"],
