@@ -3,7 +3,8 @@
 The group of a backfill is named after its output topic, so it disturbs nobody, several workers can share it, and one
 that died goes on where its last transaction ended. Where it begins is committed for that group before anybody joins.
 What was asked for is kept beside it, as the note of a group that nobody ever joins: who asks for another beginning
-means another backfill, and its answers would lie among those of the first.
+means another backfill, and its answers would lie among those of the first. The note comes first: whoever dies between
+the two has begun nothing.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from worker.errors import SettingsError
 from worker.ports import Offsets, Partition
 from worker.settings import Settings
 from worker.transport.kafka_python.admin import KafkaAdmin
-from worker.transport.kafka_python.beginnings import begin_group
+from worker.transport.kafka_python.beginnings import begin_group, has_begun
 from worker.transport.kafka_python.properties import client_properties
 from worker.transport.kafka_python.reader import KafkaReader
 
@@ -72,23 +73,23 @@ def prepare(settings: Settings, *, begin: Begin, asked: str, until: Begin) -> Of
     client = client_properties(settings)
     offsets: dict[Partition, int] = {}
     for topic in settings.input_topics():
-        is_new = begin_group(client, topic=topic, group_id=settings.group_id, begin=begin)
-        _compare_beginnings(settings, client, topic, asked=asked, is_new=is_new)
+        _note_beginning(settings, client, topic, asked=asked)
+        begin_group(client, topic=topic, group_id=settings.group_id, begin=begin)
         with closing(KafkaReader(client, topic=topic, begin="beginning")) as reader:
             offsets |= {(topic, number): end for number, end in reader.find(until).items()}
     return offsets
 
 
-def _compare_beginnings(settings: Settings, client: Mapping[str, Any], topic: str, *, asked: str, is_new: bool) -> None:
+def _note_beginning(settings: Settings, client: Mapping[str, Any], topic: str, *, asked: str) -> None:
     notes = f"{settings.group_id}.from"
     with closing(KafkaAdmin(client)) as admin:
-        if is_new:
-            admin.commit(notes, {(topic, 0): 0}, note=asked)
-            return
-        _, began = admin.committed(notes).get((topic, 0), (0, asked))
-    if began != asked:
-        raise SettingsError(
-            f"the backfill into {settings.output_topic} began with --from {began}, not {asked}. Give --from "
-            f"{began} to go on where it is, or another --output-topic to begin anew."
-        )
-    log.info("the backfill goes on where it was", group_id=settings.group_id, topic=topic)
+        if has_begun(admin, topic=topic, group_id=settings.group_id):
+            # The brokers forget what nobody has committed for `offsets.retention.minutes`.
+            _, began = admin.committed(notes).get((topic, 0), (0, asked))
+            if began != asked:
+                raise SettingsError(
+                    f"the backfill into {settings.output_topic} began with --from {began}, not {asked}. Give --from "
+                    f"{began} to go on where it is, or another --output-topic to begin anew."
+                )
+            log.info("the backfill goes on where it was", group_id=settings.group_id, topic=topic)
+        admin.commit(notes, {(topic, 0): 0}, note=asked)

@@ -9,14 +9,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from deploy.local.kafka.topics import create_topics
+from worker.backfill import backfill_settings, prepare
+from worker.errors import SettingsError
 from worker.messages import Prediction
+from worker.settings import Settings
 from worker.transport.deadline import Deadline
+from worker.transport.kafka_python.beginnings import begin_group
 from worker.transport.kafka_python.reader import KafkaReader
 
 pytestmark = pytest.mark.kafka
@@ -134,6 +139,31 @@ def test_another_beginning_is_another_backfill(past: Past) -> None:
     assert f"began with --from {at(5)}, not {at(2)}. Give --from {at(5)} to go on" in errors
     assert "another --output-topic" in errors
     assert past.answered() == [(partition, second) for partition in range(PARTITIONS) for second in range(5, 10)]
+
+
+@pytest.mark.parametrize("past", ["kafka-python"], indirect=True)
+def test_whoever_dies_at_its_beginning_leaves_no_backfill_that_takes_any_other(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past.append(range(20))
+    live = Settings(bootstrap_servers=past.servers, input_topic=past.topics["input"], group_id=past.output)
+    settings = backfill_settings(live, output_topic=past.output, dead_letter_topic=None)
+
+    class DeathError(Exception):
+        pass
+
+    def begin_and_die(*place: Any, **options: Any) -> None:
+        begin_group(*place, **options)
+        raise DeathError
+
+    monkeypatch.setattr("worker.backfill.begin_group", begin_and_die)
+    with pytest.raises(DeathError):
+        prepare(settings, begin="beginning", asked="beginning", until="end")
+    monkeypatch.undo()
+
+    with pytest.raises(SettingsError, match="began with --from beginning, not 2h"):
+        prepare(settings, begin=START_MS, asked="2h", until="end")
+    assert prepare(settings, begin="beginning", asked="beginning", until="end")
 
 
 def test_what_a_backfill_refuses_does_not_go_to_the_live_workers(past: Past) -> None:

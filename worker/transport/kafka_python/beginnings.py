@@ -14,6 +14,15 @@ from worker.transport.kafka_python.admin import KafkaAdmin
 from worker.transport.kafka_python.reader import KafkaReader
 
 
+def has_begun(admin: KafkaAdmin, *, topic: str, group_id: str) -> bool:
+    """Whether `group_id` has committed where it is in `topic`.
+
+    Raises:
+        TransportError: the brokers did not tell.
+    """
+    return any(name == topic for name, _ in admin.committed(group_id))
+
+
 def begin_group(client: Mapping[str, Any], *, topic: str, group_id: str, begin: Begin) -> bool:
     """Commits where `group_id` begins to read `topic`, unless it has begun before.
 
@@ -30,11 +39,7 @@ def begin_group(client: Mapping[str, Any], *, topic: str, group_id: str, begin: 
         TransportError: the brokers did not tell, or did not take it.
     """
     with closing(KafkaAdmin(client)) as admin:
-
-        def has_begun() -> bool:
-            return any(name == topic for name, _ in admin.committed(group_id))
-
-        if has_begun():
+        if has_begun(admin, topic=topic, group_id=group_id):
             return False
         with closing(KafkaReader(client, topic=topic, begin="beginning")) as reader:
             offsets = {(topic, number): offset for number, offset in reader.find(begin).items()}
@@ -42,7 +47,7 @@ def begin_group(client: Mapping[str, Any], *, topic: str, group_id: str, begin: 
             admin.commit(group_id, offsets)
         except TransportError:
             # Somebody was faster, and has joined meanwhile.
-            if not has_begun():
+            if not has_begun(admin, topic=topic, group_id=group_id):
                 raise
             return False
     return True
