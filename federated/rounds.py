@@ -81,7 +81,7 @@ def run_rounds(
     with contextlib.closing(prefetch((cohort, server.pack(cohort)) for cohort in cohorts)) as rounds:
         for cohort, packed in () if state.stopped else rounds:
             train, heldout = _run_round(
-                server, cohort, packed, config=config, state=state, evaluate=evaluate, private=privacy is not None
+                server, cohort, packed, config=config, state=state, evaluate=evaluate, privacy=privacy
             )
             seconds = time.monotonic() - started
             record = _describe(run, config, cohort, train, heldout, seconds=seconds, privacy=privacy)
@@ -107,21 +107,23 @@ def _run_round(
     config: Config,
     state: RunState,
     evaluate: Callable[[Leaves], dict[str, float]],
-    private: bool,
+    privacy: Privacy | None,
 ) -> tuple[dict[str, float], dict[str, float] | UnsetType]:
     """Trains a cohort and, if it is time, judges the model; returns both figures."""
     training = config.training
     try:
         train = _learn(server, cohort, packed, state)
         model = server.weights
-        if private:
+        if privacy:
             # No noise covers what a cohort computed: it must not decide whether the run goes on.
             train = {name: value for name, value in train.items() if np.isfinite(value)}
         _require_finite("the loss", train.get("loss", 0.0))
         _require_finite("a weight of the model", *model)
         state.latest.append(model)
         traffic = server.measure_traffic(eight_bits=config.aggregation.eight_bits)
-        train["bytes"] = traffic.total(answered=len(cohort.clients), silent=cohort.silent)
+        # How many come to a private round is not told.
+        answered = privacy.plan.mechanism.cohort if privacy else len(cohort.clients)
+        train["bytes"] = traffic.total(answered=answered, silent=cohort.silent)
         if cohort.number % training.evaluate_every and cohort.number != training.rounds:
             return train, UNSET
         mean = average(state.latest)
@@ -162,9 +164,9 @@ def _describe(
         rounds=config.training.rounds,
         timestamp_ms=time.time_ns() // 1_000_000,
         seconds=seconds,
-        # Who was in a private cohort is what its privacy hides.
+        # Who was in a private cohort is what its privacy hides, and a sum of their examples could tell.
         clients=[] if privacy else cohort.clients,
-        examples=sum(len(data.label) for data in cohort.data) // config.training.local_epochs,
+        examples=0 if privacy else sum(len(data.label) for data in cohort.data) // config.training.local_epochs,
         train={**train, "epsilon": privacy.ledger.spent} if privacy else train,
         heldout=heldout,
     )

@@ -232,8 +232,9 @@ class RoundRecord(Struct, kw_only=True):
     timestamp_ms: int
     seconds: float
     clients: list[int]
-    """Indices of the cohort, in slot order."""
+    """Indices of the cohort, in slot order; empty where a private run does not tell."""
     examples: int
+    """Of the cohort, in one epoch; 0 where a private run does not tell."""
     train: dict[str, float]
     """Metrics over the cohort's own examples, e.g. ``loss`` and ``accuracy``."""
     heldout: dict[str, float] | UnsetType = UNSET

@@ -9,12 +9,16 @@ _NOT_COVERED = {
     "golden records": "texts of held-out examples, in clear",
     "histograms": "of held-out examples, counted without noise",
     "held-out metrics": "about people whose examples were held out, computed without noise",
-    "round metrics": "loss, accuracy and number of examples of each cohort, summed without noise",
+    "test set metrics": "where a test set was kept and opened: about people whose examples are in it, without noise",
+    "round metrics": "loss, accuracy and refused updates of each cohort without noise, and whether anybody came",
+    "durations": "of each round and of the run: longer where more clients came, and where they have more examples",
+    "personal models": "Ditto's and fine-tuned ones, each made from one client's examples; figures in personal.json",
 }
 _PUBLIC = {
     "configuration": "preset, architecture, rounds, public seed",
     "number of clients": "taken as known; the sampling rate is computed from it",
-    "noise multiplier, clip and cohort size": "the expected size, not that of any round",
+    "noise multiplier": "solved from the budget",
+    "cohort size": "the expected size; rounds count their bytes by it, and do not tell their own",
 }
 
 
@@ -32,7 +36,10 @@ def build_card(
         given_key: a person chose the noise key.
     """
     spent = plan.curve[charged_rounds]
-    weights = ReleasedItem(name="model weights", status="dp", epsilon=spent, note="of every round, and their mean")
+    covered = {"model weights": "of every round, and their mean"}
+    public = dict(_PUBLIC)
+    # A clip that follows the updates is released with part of the noise's budget.
+    (covered if adaptive else public)["clip"] = "in the last round"
     return PrivacyCard(
         relation=plan.relation,
         epsilon=plan.epsilon,
@@ -51,9 +58,9 @@ def build_card(
         trusted_party=_name_trusted_party(plan, secure_sum=secure_sum),
         key="reproducible simulation" if given_key else "secret",
         released=[
-            weights,
+            *(ReleasedItem(name=name, status="dp", epsilon=spent, note=note) for name, note in covered.items()),
             *(ReleasedItem(name=name, status="not covered", note=note) for name, note in _list_uncovered(plan)),
-            *(ReleasedItem(name=name, status="public", note=note) for name, note in _PUBLIC.items()),
+            *(ReleasedItem(name=name, status="public", note=note) for name, note in public.items()),
         ],
     )
 

@@ -34,8 +34,15 @@ def test_every_released_item_is_covered_public_or_said_not_to_be_covered():
     items = {item.name: item for item in build().released}
     assert [item.name for item in items.values() if item.status == "dp"] == ["model weights"]
     assert items["model weights"].epsilon == 5.0
-    for name in ("vocabulary", "labels", "histograms", "golden records", "held-out metrics", "round metrics"):
+    uncovered = ["vocabulary", "labels", "histograms", "golden records", "held-out metrics", "test set metrics"]
+    for name in (*uncovered, "round metrics", "durations", "personal models"):
         assert items[name].status == "not covered", name
+    assert items["clip"].status == "public"
+
+
+def test_a_clip_that_followed_the_updates_is_covered_and_not_public():
+    (clip,) = (item for item in build(adaptive=True).released if item.name == "clip")
+    assert (clip.status, clip.epsilon) == ("dp", 5.0)
 
 
 def test_a_locally_private_run_has_no_round_metrics_to_list():

@@ -193,6 +193,13 @@ def privacy(tmp_path):
     return Privacy(begin_ledger(tmp_path / "ledger.json", plan, key), key)
 
 
+def test_no_count_in_the_record_of_a_private_round_tells_who_came(privacy):
+    server, records, *_ = run(TrainingConfig(rounds=3), privacy=privacy)
+    assert len({len(cohort) for cohort in server.cohorts}) > 1, "their sizes do not differ"
+    assert bytes_of(records) == [3 * (10 + 4)] * 3
+    assert [(record.clients, record.examples) for record in records] == [([], 0)] * 3
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_what_a_private_cohort_computes_ends_no_run(privacy, loss):
     """No noise covers its loss; only what is released may decide how the run goes on."""
