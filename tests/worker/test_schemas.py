@@ -226,6 +226,10 @@ def _holds(keyword: str, schema: Any, value: Any, root: Any) -> bool:  # noqa: P
             return not isinstance(value, list) or len(value) >= argument
         case "maxItems":
             return not isinstance(value, list) or len(value) <= argument
+        case "minimum":
+            return not _is_of_type("number", value) or value >= argument
+        case "maximum":
+            return not _is_of_type("number", value) or value <= argument
         case _:
             pytest.fail(f"the schemas use the keyword {keyword!r}, which is not checked here: add a case for it")
 
