@@ -21,8 +21,9 @@ def show_progress(rounds: int) -> Iterator[Callable[[RoundRecord], None]]:
     Yields:
         Takes the record of each round as soon as it is over.
     """
+    note = _build_note()
     if not sys.stderr.isatty():
-        yield lambda record: print(describe(record), file=sys.stderr, flush=True)
+        yield lambda record: print(*note(record), describe(record), sep="\n", file=sys.stderr, flush=True)
         return
     columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -32,9 +33,25 @@ def show_progress(rounds: int) -> Iterator[Callable[[RoundRecord], None]]:
         def update(record: RoundRecord) -> None:
             nonlocal heldout
             heldout = _describe_heldout(record) or heldout
+            for line in note(record):
+                progress.console.print(line)
             progress.update(task, completed=record.round, description=f"{_describe_training(record)}{heldout}")
 
         yield update
+
+
+def _build_note() -> Callable[[RoundRecord], list[str]]:
+    """Builds what says once in a run, for the first such round, that fewer clients were there than asked for."""
+    noted = False
+
+    def note(record: RoundRecord) -> list[str]:
+        nonlocal noted
+        if noted or not (missing := record.train.get("missing")):
+            return []
+        noted = True
+        return [f"note: round {record.round} lacks {missing:.0f} clients that were asked for; see train.missing"]
+
+    return note
 
 
 def describe(record: RoundRecord) -> str:

@@ -120,6 +120,8 @@ def _run_round(
         _require_finite("the loss", train.get("loss", 0.0))
         _require_finite("a weight of the model", *model)
         state.latest.append(model)
+        if not privacy and (missing := training.clients_per_round - len(cohort.clients) - cohort.silent):
+            train["missing"] = float(missing)
         traffic = server.measure_traffic(eight_bits=config.aggregation.eight_bits)
         # How many come to a private round is not told.
         answered = privacy.plan.mechanism.cohort if privacy else len(cohort.clients)

@@ -106,8 +106,8 @@ def _charts(records: Sequence[RoundRecord]) -> Iterable[str]:
 
 def _points(records: Sequence[RoundRecord], name: str) -> Points:
     kind, _, metric = name.partition(".")
-    # Where nobody drops out, and where cohorts are private, there is nothing to see.
-    leaving = any("silent" in record.train for record in records)
+    # Where everybody comes and stays, and where cohorts are private, there is nothing to see.
+    leaving = any(record.train.keys() & {"silent", "missing"} for record in records)
     values = {
         "clients": lambda record: len(record.clients) if leaving else None,
         # The first one compiles: beside it the others would lie on the axis.

@@ -68,6 +68,16 @@ def test_without_a_terminal_the_lines_go_to_standard_error():
     assert run.stdout == ""
 
 
+def test_a_cohort_smaller_than_asked_is_noted_once():
+    few = [msgspec.structs.replace(record(number), train={"loss": 0.75, "missing": 3.0}) for number in (1, 2)]
+    lines = [msgspec.json.encode(one) for one in (record(1), *few)]
+    command = [sys.executable, "-c", SCRIPT.format(lines=lines)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert [line for line in run.stderr.splitlines() if line.startswith("note")] == [
+        "note: round 1 lacks 3 clients that were asked for; see train.missing"
+    ]
+
+
 def test_a_terminal_gets_a_bar_that_counts_the_rounds():
     reader, terminal = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}

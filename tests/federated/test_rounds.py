@@ -276,6 +276,15 @@ def test_updates_of_eight_bits_are_counted_as_such():
     assert bytes_of(run(training, aggregation=AggregationSettings(eight_bits=True)).records) == [33, 33]
 
 
+def test_who_was_asked_for_but_not_there_is_counted():
+    settings = AvailabilitySettings(available=0.5, dropout=0.2)
+    _, records, *_ = run(TrainingConfig(rounds=20, clients_per_round=5), availability=settings)
+    for record in records:
+        there = np.count_nonzero(available(settings, key=1, number=record.round, clients=8))
+        assert record.train.get("missing", 0) == max(5 - there, 0)
+    assert {"missing" in record.train for record in records} == {True, False}
+
+
 class Peak(LabelSum):
     """Serves new clients best after round 4."""
 
