@@ -28,7 +28,8 @@ class Result(Struct, frozen=True):
     times_slower: float
     """Median over the pairs of how many times as long as `LEADER` it took; 1 for `LEADER` itself."""
     peak_mib: float
-    """The most memory that this process had during the rounds after the first."""
+    """The most memory that this process had during the rounds after the first, with all that earlier contestants and
+    shapes have left in it: to learn what one needs, measure it alone."""
     loss: float
     """After the last round: the same for all, or they do not do the same."""
 

@@ -72,7 +72,7 @@ class _ShardActor:
 
     def run(self, broadcasts: tuple[Leaves, Leaves], own: Own, shard: MicroShard) -> ShardResult:
         """Runs a micro-shard."""
-        return self._program(ClientInput(*broadcasts, *own), shard)
+        return self._program.run(ClientInput(*broadcasts, *own), shard)
 
 
 class RayEngine(ShardedEngine):

@@ -28,13 +28,17 @@ class ShardResult(NamedTuple):
     """Sums over the clients."""
 
 
-def build_shard_program(
-    algorithm: Algorithm, aggregation: Aggregation
-) -> Callable[[ClientInput, MicroShard], ShardResult]:
-    """Builds the program; it is compiled when it first meets a shape, and may be called from several threads.
+class ShardProgram(NamedTuple):
+    """It is compiled when it first meets a shape, and may be run from several threads."""
 
-    The states and what the aggregation gives to single clients have the slot as axis 0.
-    """
+    run: Callable[[ClientInput, MicroShard], ShardResult]
+    """The states and what the aggregation gives to single clients have the slot as axis 0."""
+    count_shapes: Callable[[], int]
+    """For how many it has been compiled."""
+
+
+def build_shard_program(algorithm: Algorithm, aggregation: Aggregation) -> ShardProgram:
+    """Builds the program."""
     run_client = tf.function(build_client(algorithm, aggregation))
 
     @tf.function(jit_compile=True)
@@ -58,7 +62,7 @@ def build_shard_program(
     def run_shard(given: ClientInput, shard: MicroShard) -> ShardResult:
         return tf.nest.map_structure(lambda tensor: tensor.numpy(), program(given, shard))
 
-    return run_shard
+    return ShardProgram(run_shard, program.experimental_get_tracing_count)
 
 
 def _start(like: ClientResult, *, stacked: bool) -> ShardResult:

@@ -37,6 +37,11 @@ class XlaEngine(ShardedEngine):
         self._program = build_shard_program(algorithm, aggregation)
         self._threads = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), thread_name_prefix="shard")
 
+    @property
+    def compiled_shapes(self) -> int:
+        """How many shapes of micro-shards it has met, and compiled a program for."""
+        return self._program.count_shapes()
+
     def close(self) -> None:
         """Ends the threads; what they have begun comes to its end."""
         self._threads.shutdown(cancel_futures=True)
@@ -47,4 +52,4 @@ class XlaEngine(ShardedEngine):
         """Implements `ShardedEngine`."""
         # Once, not once for each micro-shard.
         broadcasts = tf.nest.map_structure(tf.convert_to_tensor, broadcasts)
-        return self._threads.map(self._program, (ClientInput(*broadcasts, *part) for part in own), packed)
+        return self._threads.map(self._program.run, (ClientInput(*broadcasts, *part) for part in own), packed)

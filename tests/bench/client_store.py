@@ -16,12 +16,15 @@ from itertools import accumulate
 from pathlib import Path
 from random import Random
 
-from federated.data.clients import build_federation
+from federated.config import Config, TrainingConfig
+from federated.data.clients import Federation, build_federation
 from federated.data.partition import PartitionSettings
 from federated.data.populations import Shares
 from federated.data.readers import Source, read_examples
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
+from federated.engines.cohort import cut, plan_shapes
+from federated.rounds import draw_round
 
 WORDS = 30_000
 COHORT = 100
@@ -50,18 +53,9 @@ def ingest(table: Path, store: Path) -> dict[str, float]:
     return {"ingest_seconds": time.perf_counter() - started, "ingest_mib": peak_mib()}
 
 
-def open_store(store: Path) -> dict[str, float]:
-    """From the store's name to a store that can be read."""
-    started = time.perf_counter()
-    opened = ClientStore(store)
-    seconds = time.perf_counter() - started
-    return {"open_seconds": seconds, "rows": len(opened), "clients": len(opened.client_names)}
-
-
-def read_cohorts(store: Path) -> dict[str, float]:
-    """Populations and vocabulary, then cohorts one after the other."""
-    started = time.perf_counter()
-    federation = build_federation(
+def open_federation(store: Path) -> Federation:
+    """What stands between a store and the first round: populations, vocabulary and clients."""
+    return build_federation(
         ClientStore(store),
         partition_settings=PartitionSettings(),
         shares=Shares(heldout=0.1),
@@ -70,18 +64,37 @@ def read_cohorts(store: Path) -> dict[str, float]:
         max_tokens=24,
         seed=1,
     )
-    built = time.perf_counter() - started
-    random = Random(2)
+
+
+def open_store(store: Path) -> dict[str, float]:
+    """From the store's name to clients that can train."""
+    started = time.perf_counter()
+    opened = ClientStore(store)
+    mapped = time.perf_counter() - started
+    rows, clients = len(opened), len(opened.client_names)
+    started = time.perf_counter()
+    open_federation(store)
+    seconds = time.perf_counter() - started
+    return {"mapped_seconds": mapped, "open_seconds": seconds, "open_mib": peak_mib(), "rows": rows, "clients": clients}
+
+
+def read_cohorts(store: Path) -> dict[str, float]:
+    """Cohorts one after the other, as rounds get them: drawn, read, put in order and packed."""
+    federation = open_federation(store)
+    config = Config(preset="bench", seed=2, training=TrainingConfig(clients_per_round=COHORT))
+    training = config.training
+    shapes = plan_shapes(
+        federation.clients.sizes.tolist(),
+        epochs=training.local_epochs,
+        batch_size=training.batch_size,
+        max_tokens=federation.max_tokens,
+    )
     seconds = []
-    for _ in range(COHORTS):
-        chosen = random.sample(range(len(federation.clients)), COHORT)
+    for number in range(1, COHORTS + 1):
         started = time.perf_counter()
-        for client in chosen:
-            federation.clients[client]
+        cut(draw_round(federation.clients, config, number), shapes)
         seconds.append(time.perf_counter() - started)
     return {
-        "federation_seconds": built,
-        "federation_mib": peak_mib(),
         "cohort_p50_ms": 1e3 * statistics.median(seconds),
         "cohort_p99_ms": 1e3 * statistics.quantiles(seconds, n=100)[98],
     }

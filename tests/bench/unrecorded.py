@@ -25,6 +25,8 @@ class Trained(NamedTuple):
     outcome: Outcome
     state: RunState
     records: list[RoundRecord]
+    compiled_shapes: int
+    """Of micro-shards."""
 
 
 def describe_sizes(federation: Federation) -> dict[str, int]:
@@ -58,4 +60,4 @@ def train(config: Config, federation: Federation, evaluate: Evaluate, *, privacy
             save=lambda *, last: None,
             privacy=privacy,
         )
-    return Trained(outcome, state, records)
+        return Trained(outcome, state, records, server._engine.compiled_shapes)

@@ -149,6 +149,18 @@ def test_the_number_of_threads_changes_no_bit():
     assert all(one.tobytes() == other.tobytes() for one, other in zip(*results, strict=True))
 
 
+def test_each_shape_is_compiled_once_and_there_are_at_most_four():
+    algorithm, alone = build_fed_avg(MODEL.apply, SGD), [[client] for client in range(len(SIZES))]
+    seen = set()
+    with contextlib.closing(XlaEngine(algorithm, WeightedMean(), shapes=SHAPES)) as engine:
+        server = Server(algorithm, WeightedMean(), engine, initial=first_weights(np.float32))
+        for number, clients in enumerate([*alone[:-1], *COHORTS, *alone[:-1]], start=1):
+            packed = server.pack(cohort := Cohort(5, number, clients, [CLIENTS_DATA[client] for client in clients]))
+            server.run_round(cohort, packed)
+            seen |= {shard.token_ids.shape for shard in packed}
+        assert 1 < engine.compiled_shapes == len(seen) <= 4
+
+
 class Everything(WeightedMean):
     """Gets every client's update by itself, and something for each client alone."""
 
