@@ -220,7 +220,7 @@ def test_filters_and_loops(place: Place) -> None:
     status, _, errors = place.run("replay", "--id", "x")
     assert status == 1
     assert len(errors) == 1
-    options_then = f"--to-topic {place.input} --max-replays 5 --stage decode"
+    options_then = f"--to-topic {place.input} --max-replays 5 --stage decode --from beginning"
     assert errors[0].startswith(f"error: this id belongs to a replay that began with other options, {options_then}.")
 
 

@@ -217,6 +217,24 @@ def test_an_id_keeps_its_plan(changed: Plan) -> None:
         bench.run(changed)
 
 
+def test_an_id_keeps_its_beginning() -> None:
+    bench = Bench()
+    bench.letters.add(b"1")
+    bench.run(Plan("events", 3, begin="2h"))
+
+    with pytest.raises(ReplayError, match="--max-replays 3 --from 2h"):
+        bench.run(Plan("events", 3, begin="3h"))
+    assert bench.run(Plan("events", 3, begin="2h")).total == Counter(replayed=1)
+
+
+def test_an_id_from_before_beginnings_were_kept_goes_on() -> None:
+    bench = Bench()
+    bench.letters.add(b"1")
+    bench.store.checkpoints = {0: Checkpoint(0, '{"end":1,"plan":{"to_topic":"events","max_replays":3}}')}
+
+    assert bench.run(Plan("events", 3, begin="3h")).total == Counter(replayed=1)
+
+
 def test_offsets_that_somebody_else_committed_are_refused() -> None:
     bench = Bench()
     bench.store.checkpoints = {0: Checkpoint(0, "")}

@@ -44,7 +44,8 @@ def replay_letters(
     """
     # With one input topic there is no question; the name is what replays began with before there were several.
     home = None if settings.routes else settings.input_topic
-    plan = Plan(arguments.to_topic or home, arguments.max_replays, selection)
+    asked, _ = arguments.begin
+    plan = Plan(arguments.to_topic or home, arguments.max_replays, selection, asked)
     if plan.to_topic == settings.dead_letter_topic:
         raise ReplayError(f"--to-topic {plan.to_topic} is the dead-letter topic itself. Give the topic to score from.")
     targets = _find_targets(settings, [plan.to_topic] if plan.to_topic else settings.input_topics())

@@ -29,6 +29,11 @@ def begin(text: str) -> Begin:
         raise ArgumentTypeError(str(error)) from error
 
 
+def typed_begin(text: str) -> tuple[str, Begin]:
+    """The same, and how it was typed: what is ago moves on, and yet it is the same that was asked for."""
+    return text, begin(text)
+
+
 def name(text: str) -> str:
     """A word that can be a part of Kafka's names."""
     return _word(text, "name", most=100)

@@ -24,7 +24,7 @@ INSPECT = "Lists the dead letters: where each record came from, why it was refus
 EXPORT = "Writes the dead letters as JSON Lines with all it takes to rebuild the records. The file is whole or absent."
 REPLAY = (
     "Sends the original records of the dead letters to the input topic once more, up to the letters that are there "
-    "when the replay begins. Records and progress are written in one transaction: run it again under the same --id "
+    "when the replay begins. Records and progress are written in one transaction: run it again with the same options "
     "after a crash, and nothing is sent twice. Another --id is another replay, which also sends what the first one "
     "sent: say with --from where it should begin. The brokers remember an --id for 7 days after its last step, unless "
     "offsets.retention.minutes says otherwise."
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--from",
         dest="begin",
-        type=types.begin,
+        type=types.typed_begin,
         default="beginning",
         metavar="TIME",
         help=f"only those since: {types.BEGIN}; default: beginning",
@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Does what was asked."""
     settings = Settings.from_environment()
     selection = Selection(arguments.stage, arguments.error)
-    reader = KafkaReader(client_properties(settings), topic=settings.dead_letter_topic, begin=arguments.begin)
+    _, begin = arguments.begin
+    reader = KafkaReader(client_properties(settings), topic=settings.dead_letter_topic, begin=begin)
     with closing(reader):
         match arguments.action:
             case "inspect":

@@ -5,7 +5,6 @@ import re
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-from worker.beginning import Begin
 from worker.commands import _types as types
 from worker.errors import SettingsError
 from worker.process.parentage import die_with_parent
@@ -28,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "answer a stretch of the past into topics of its own, in a group of its own (GROUP.backfill.TOPIC), and end; "
         "the same command goes on where it was stopped",
     )
-    backfill.add_argument("--from", dest="begin", type=_beginning, metavar="TIME", help=types.BEGIN)
+    backfill.add_argument("--from", dest="begin", type=types.typed_begin, metavar="TIME", help=types.BEGIN)
     backfill.add_argument(
         "--until", type=types.begin, metavar="TIME", help="the same; default: end, as it is when the run begins"
     )
@@ -41,10 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--process", type=_share, help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--paused", action="store_true", help=argparse.SUPPRESS)
-
-
-def _beginning(text: str) -> tuple[str, Begin]:
-    return text, types.begin(text)
 
 
 def _share(text: str) -> Share:

@@ -6,10 +6,11 @@ as the offset: offset and progress never disagree.
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from worker.dead_letters.errors import ReplayError
 from worker.dead_letters.letter import Selection
@@ -40,6 +41,13 @@ class Plan(Struct, frozen=True):
     """None sends each record to the topic that it came from."""
     max_replays: int
     selection: Selection = Selection()
+    begin: str | None = None
+    """``--from`` as it was typed: "2h" is another moment each time, and yet the same replay. None in notes of the time
+    before it was kept."""
+
+    def is_kept_by(self, plan: Self) -> bool:
+        """True if `plan` asks for the same."""
+        return self in (plan, replace(plan, begin=None))
 
 
 class Progress(Struct):

@@ -143,7 +143,7 @@ class Replay:
         oldest, removed = self._letters.beginnings(), 0
         for partition, checkpoint in checkpoints.items():
             progress = from_note(checkpoint.note)
-            if progress.plan != self._plan:
+            if not progress.plan.is_kept_by(self._plan):
                 raise ReplayError(
                     f"this id belongs to a replay that began with other options, {_options(progress.plan)}. Give the "
                     "same, or choose another --id."
@@ -223,5 +223,11 @@ def size_bound(output: Output) -> int:
 
 def _options(plan: Plan) -> str:
     stage, error = plan.selection
-    options = {"--to-topic": plan.to_topic, "--max-replays": plan.max_replays, "--stage": stage, "--error": error}
+    options = {
+        "--to-topic": plan.to_topic,
+        "--max-replays": plan.max_replays,
+        "--stage": stage,
+        "--error": error,
+        "--from": plan.begin,
+    }
     return " ".join(f"{name} {value}" for name, value in options.items() if value is not None)
