@@ -7,13 +7,13 @@
     ├── store/               the client store that it trains on, for its owner's eyes only
     ├── checkpoint           its state after the last round that was saved, see `federated.checkpoint`
     ├── clients/             states that stay with clients, see `federated.client_states`
-    ├── privacy/             ledger and noise key of a private run, see `federated.privacy.opening`; they stay
+    ├── privacy/             ledger and noise key of a private run, see `federated.privacy.opening`; the ledger stays
     ├── rounds.jsonl, tensorboard/
     ├── test_opened.jsonl    each time that the test set was opened
     └── personal.json        what clients gain from models of their own, see `federated.comparison`
 
 When the model is written, the checkpoint is removed, for there is nothing left to resume, and with it the clients'
-states, but for those that are a result themselves: Ditto's personal models.
+states, but for those that are a result themselves: Ditto's personal models. The noise key goes too: logs are passed on.
 """
 
 import os
@@ -30,6 +30,7 @@ from federated.checkpoint import digest_config
 from federated.config import Config
 from federated.data.store import ClientStore
 from federated.errors import CheckpointError, OutputError
+from federated.privacy.keys import KEY
 from worker.files import write_file
 
 FORMAT = 1
@@ -117,6 +118,8 @@ class RunDirectory:
             OutputError: that cannot be written.
         """
         try:
+            # First: of a run that is marked as finished nobody would look for it.
+            self._remove([self.privacy / KEY])
             self._write(msgspec.structs.replace(self.load(), finished=True))
             self._remove([self.checkpoint, *([] if keep_clients else [self.clients])])
         except OSError as error:

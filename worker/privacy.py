@@ -55,5 +55,6 @@ class PrivacyCard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     trusted_party: str
     """Who sees what is not private yet."""
     key: Literal["secret", "reproducible simulation"]
-    """With a key that a person chose the noise can be repeated, and taken away again."""
+    """A secret key was drawn at random, and removed when the model was written. With one that a person chose the noise
+    can be repeated, and taken away again."""
     released: list[ReleasedItem]

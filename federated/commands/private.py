@@ -67,27 +67,28 @@ def check_privacy(config: Config, arguments: argparse.Namespace) -> None:
         )
 
 
-def begin_privacy(
+def begin_run(
     directory: RunDirectory, file: RunFile, store: ClientStore, arguments: argparse.Namespace, *, clients: int
 ) -> "Privacy | None":
-    """Begins the ledger of a new run, if it is private.
+    """Begins a new run: its directory, and if it is private its ledger.
+
+    The promise is made first, so that one that cannot be kept leaves nothing behind; the ledger is written last, so
+    that there is none without its run.
 
     Raises:
-        OutputError: the ledger cannot be written, or there is one already.
-        PrivacyError: the promise is void or cannot be kept.
+        OutputError: the directory cannot be written, or holds a ledger already.
+        PrivacyError: the promise is void or cannot be kept, or the ledger cannot be written.
     """
     if not file.config.privacy.epsilon:
+        directory.begin(file, store)
         return None
     # What accounts for privacy takes a while to load.
     from federated.privacy import opening  # noqa: PLC0415
 
-    return opening.begin_privacy(
-        file.config,
-        clients=clients,
-        directory=directory.privacy,
-        given_key=arguments.noise_key,
-        origin=_find_origin(file, store),
-    )
+    opening.require_unspent(directory.privacy)
+    promise = opening.make_promise(file.config, clients=clients, given_key=arguments.noise_key)
+    directory.begin(file, store)
+    return opening.begin_privacy(directory.privacy, promise, _find_origin(file, store))
 
 
 def resume_privacy(directory: RunDirectory, file: RunFile, store: ClientStore) -> "Privacy | None":

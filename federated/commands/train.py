@@ -8,7 +8,7 @@ from typing import Any
 
 from federated.commands.arguments import count
 from federated.commands.federation import federate, load_examples
-from federated.commands.private import add_privacy_arguments, begin_privacy, check_privacy
+from federated.commands.private import add_privacy_arguments, begin_run, check_privacy
 from federated.commands.running import add_report_arguments, run_training
 from federated.commands.source import add_source_arguments
 from federated.config import list_presets, load_config, parse_overrides
@@ -65,8 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
             figures=str(arguments.json.absolute()) if arguments.json else None,
             environment=describe_environment(),
         )
-        privacy = begin_privacy(directory, file, store, arguments, clients=len(federation.clients))
-        directory.begin(file, store)
+        privacy = begin_run(directory, file, store, arguments, clients=len(federation.clients))
     run_training(directory, file, federation, privacy=privacy, arguments=arguments)
 
 

@@ -74,6 +74,5 @@ def _list_uncovered(plan: PrivacyPlan) -> list[tuple[str, str]]:
 def _name_trusted_party(plan: PrivacyPlan, *, secure_sum: bool) -> str:
     if plan.mechanism.sampling == "local":
         return "nobody in a round: each client adds its own noise before anything leaves it"
-    if secure_sum:
-        return "the server: it sees the sum of each round, chooses the cohorts and adds the noise"
-    return "the server: it sees each client's update, chooses the cohorts and adds the noise"
+    seen = "the sum of each round" if secure_sum else "each client's update"
+    return f"the server: it sees {seen}, chooses the cohorts, adds the noise, and removes its key with the last round"

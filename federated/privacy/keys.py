@@ -2,7 +2,8 @@
 
 A run has two keys. The *seed* is public: initial weights, the order of a client's examples. The *noise key* is secret:
 who knows it can subtract the noise, or tell whether a client was in a cohort, and nothing is private any more. It is
-random unless it is given, lives in a file that only its owner can read, and is shown nowhere.
+random unless it is given, lives in a file that only its owner can read, is shown nowhere, and is removed when the run
+is finished. Who passes on the directory of a run that is not finished should leave the file out.
 """
 
 import hashlib
@@ -16,6 +17,8 @@ import numpy as np
 from federated.errors import PrivacyError
 from worker.files import sync_directory
 
+KEY = "noise.key"
+"""Name of its file."""
 KEY_BYTES = 32
 _PHILOX_KEY_BYTES = 16
 

@@ -6,13 +6,19 @@ from typing import NamedTuple
 
 from federated.config import Config
 from federated.errors import OutputError
-from federated.privacy.keys import NoiseKey, draw_key, load_key, read_given_key
+from federated.privacy.keys import KEY, NoiseKey, draw_key, load_key, read_given_key
 from federated.privacy.ledger import UNBOUND, Ledger, Origin, begin_ledger, open_ledger
 from federated.privacy.plan import PrivacyPlan, build_plan
 from federated.privacy.sampling import draw_private_cohort
 
 LEDGER = "ledger.json"
-KEY = "noise.key"
+
+
+class Promise(NamedTuple):
+    """What a run will keep; nothing of it is on disk yet."""
+
+    plan: PrivacyPlan
+    key: NoiseKey
 
 
 class Privacy(NamedTuple):
@@ -31,34 +37,54 @@ class Privacy(NamedTuple):
         return draw_private_cohort(self.plan.mechanism, self.key, number, cap=self.plan.cohort_cap)
 
 
-def begin_privacy(
-    config: Config, *, clients: int, directory: Path, given_key: Path | None, origin: Origin = UNBOUND
-) -> Privacy:
-    """Solves the noise and begins a ledger below `directory`, beside a key that only its owner can read.
+def make_promise(config: Config, *, clients: int, given_key: Path | None) -> Promise:
+    """Solves the noise, and says what was promised.
 
     Args:
         config: with an epsilon above 0.
         clients: N.
-        directory: made; if it is there, another run has spent its budget in it.
         given_key: file of a key that a person chose; None draws one.
-        origin: what decides the clients' updates; a run that goes on must have the same.
 
     Raises:
-        OutputError: `directory` is there already, or cannot be made.
         PrivacyError: the promise is void or cannot be kept, or the given key cannot be used.
     """
     training = config.training
     plan = build_plan(config.privacy, clients=clients, cohort=training.clients_per_round, rounds=training.rounds)
-    key = read_given_key(given_key) if given_key else draw_key()
+    promise = Promise(plan, read_given_key(given_key) if given_key else draw_key())
+    print(describe(plan), file=sys.stderr)
+    return promise
+
+
+def require_unspent(directory: Path) -> None:
+    """Looks whether a ledger may begin in `directory`.
+
+    Raises:
+        OutputError: another run has spent its budget there.
+    """
+    if (directory / LEDGER).exists():
+        raise OutputError(f"{directory} holds another run's ledger. Name another directory with --log-dir.")
+
+
+def begin_privacy(directory: Path, promise: Promise, origin: Origin = UNBOUND) -> Privacy:
+    """Begins a ledger in `directory`, beside a key that only its owner can read.
+
+    Args:
+        directory: made if it is missing. A key without a ledger has drawn nothing, and is replaced.
+        promise: what the run will keep.
+        origin: what decides the clients' updates; a run that goes on must have the same.
+
+    Raises:
+        OutputError: `directory` holds a ledger already, or cannot be written.
+        PrivacyError: the ledger cannot be written.
+    """
+    require_unspent(directory)
     try:
-        directory.mkdir(parents=True)
-        key.save(directory / KEY)
-    except FileExistsError as error:
-        raise OutputError(f"{directory} holds another run's ledger. Name another directory with --log-dir.") from error
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / KEY).unlink(missing_ok=True)
+        promise.key.save(directory / KEY)
     except OSError as error:
         raise OutputError(f"cannot write {directory}: {error.strerror}. Name another one with --log-dir.") from error
-    print(describe(plan), file=sys.stderr)
-    return Privacy(begin_ledger(directory / LEDGER, plan, key, origin), key)
+    return Privacy(begin_ledger(directory / LEDGER, promise.plan, promise.key, origin), promise.key)
 
 
 def resume_privacy(directory: Path, origin: Origin) -> Privacy:

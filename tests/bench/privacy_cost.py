@@ -24,7 +24,7 @@ from federated.data.clients import Federation
 from federated.data.generator import generate
 from federated.data.spill import write_store
 from federated.data.store import ClientStore
-from federated.privacy.opening import begin_privacy
+from federated.privacy.opening import begin_privacy, make_promise
 
 WITHOUT = {"privacy.epsilon": 0.0, "aggregation.clip": 0.0}
 COST_BAR, BAYES_BAR = 5.0, 2.0
@@ -35,7 +35,8 @@ def measure(config: Config, federation: Federation, directory: Path) -> dict[str
     """Trains a model, private or not; returns its held-out accuracy in per cent, and what was spent."""
     privacy = None
     if config.privacy.epsilon:
-        privacy = begin_privacy(config, clients=len(federation.clients), directory=directory, given_key=None)
+        promise = make_promise(config, clients=len(federation.clients), given_key=None)
+        privacy = begin_privacy(directory, promise)
     _, evaluate = build_evaluation(config, federation)
     started = time.perf_counter()
     metrics = train(config, federation, evaluate, privacy=privacy).outcome.metrics

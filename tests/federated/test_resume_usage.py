@@ -8,7 +8,7 @@ import pytest
 
 from federated.__main__ import main
 from federated.checkpoint import save_checkpoint
-from federated.commands.private import begin_privacy, resume_privacy
+from federated.commands.private import begin_run, resume_privacy
 from federated.config import load_config
 from federated.data.examples import Example
 from federated.data.store import ClientStore
@@ -92,9 +92,8 @@ def private(tmp_path, stored, capsys):
         out=str(tmp_path / "model"),
         environment=describe_environment(),
     )
-    directory, store = RunDirectory(tmp_path / "logs"), stored(EXAMPLES)
-    begin_privacy(directory, file, store, argparse.Namespace(noise_key=None), clients=50)
-    directory.begin(file, store)
+    directory = RunDirectory(tmp_path / "logs")
+    begin_run(directory, file, stored(EXAMPLES), argparse.Namespace(noise_key=None), clients=50)
     assert "differential privacy: epsilon 6" in capsys.readouterr().err
     return directory
 

@@ -49,6 +49,15 @@ def test_a_finished_run_leaves_what_can_be_looked_at(directory, store):
     assert {path.name for path in directory.path.iterdir()} == {"run.json", "store"}
 
 
+def test_a_finished_run_keeps_its_ledger_and_not_its_key(directory, store):
+    directory.begin(FILE, store)
+    directory.privacy.mkdir()
+    for name in ("ledger.json", "noise.key"):
+        (directory.privacy / name).touch()
+    directory.finish()
+    assert [path.name for path in directory.privacy.iterdir()] == ["ledger.json"]
+
+
 def test_states_of_clients_that_are_a_result_stay(directory, store):
     directory.begin(FILE, store)
     directory.checkpoint.touch()
