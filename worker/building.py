@@ -19,6 +19,7 @@ from worker.features import require_tokenizer
 from worker.logs import configure
 from worker.models.serving import LoadedModel, Plan
 from worker.models.shadow import Comparison, Slice, compare_answers, run_when_idle
+from worker.models.shadow_topic import ShadowTopic
 from worker.opening import bundle_loader, open_plan, open_router
 from worker.process.cpus import available_cpus
 from worker.process.share import ALONE, Share
@@ -106,16 +107,18 @@ def build_shadow_in_child(settings: Settings, share: Share, plan: Plan) -> Calla
     models = open_plan(
         plan, partial(build_model, settings, lambda _: nullcontext(), share=share), load=bundle_loader(settings)
     )
-    topic = settings.shadow_topic
-    feed = Connections(settings).open_feed()
-    if topic:
-        feed.require(topic)
+    topic = _open_shadow_topic(settings)
 
     def answer_and_compare(taken: Slice) -> Comparison:
         answers = models.answer(taken.records)
-        for record, answer in zip(taken.records, answers, strict=True):
-            if topic and isinstance(answer, bytes):
-                feed.send(topic, answer, key=record.key)
-        return compare_answers(taken.answers, answers)
+        unconfirmed = topic.publish(taken.records, answers) if topic else 0
+        return compare_answers(taken.answers, answers)._replace(unconfirmed=unconfirmed)
 
     return answer_and_compare
+
+
+def _open_shadow_topic(settings: Settings) -> ShadowTopic | None:
+    if not settings.shadow_topic:
+        return None
+    sink = Connections(settings).open_outlet()
+    return ShadowTopic(sink, settings.shadow_topic, group_id=settings.group_id, clock=SystemClock())

@@ -19,12 +19,14 @@ class ShadowMetrics:
         """
         records = Counter(
             "limelight_shadow_records",
-            "Records by what became of them beside the stream.",
+            "Records by what became of them beside the stream; unconfirmed ones are scored, too.",
             ["result"],
             registry=registry,
         )
         self._scored = records.labels("scored")
         self.dropped = records.labels("dropped")
+        self.unconfirmed = records.labels("unconfirmed")
+        """Scored, but the prediction is not known to have arrived on its topic."""
         self._disagreements = Counter(
             "limelight_shadow_disagreements", "Records that the shadow gave another label.", registry=registry
         )

@@ -58,6 +58,8 @@ class Comparison(NamedTuple):
     """Of these, how many with another label."""
     distances: list[float]
     """Of these, how far the probabilities are apart: the total variation distance, 0 to 1."""
+    unconfirmed: int = 0
+    """Predictions of the shadow that are not known to have arrived on their topic."""
 
 
 Handler = Callable[[Slice], Comparison]
@@ -147,6 +149,7 @@ class Shadow:
             return
         self.problem = ""
         self._metrics.compared(scored=found.scored, disagreed=found.disagreed, distances=found.distances)
+        self._metrics.unconfirmed.inc(found.unconfirmed)
 
     def _find_child(self) -> Child[Slice, Comparison] | None:
         plan = self._plan

@@ -143,6 +143,16 @@ class Connections:
             fenced=source.membership.fenced_or_expired,
         )
 
+    def open_outlet(self) -> Sink:
+        """A sink that belongs to no group: what it is told to commit is nobody's.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        deadline_seconds = self._settings.delivery_deadline_seconds
+        producers = self._library.producers(self._client, deadline_seconds=deadline_seconds)
+        return AtLeastOnceSink(producers, commit_soon=lambda _: None, deadline_seconds=deadline_seconds)
+
     def open_feed(self, *, block_seconds: float = REQUEST_SECONDS) -> Feed:
         """
         Args:

@@ -47,7 +47,7 @@ def build(plan):
     def compare(taken):
         if taken.records[0].value == b"kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        return Comparison(len(taken.records), plan.generation, [0.25] * len(taken.records))
+        return Comparison(len(taken.records), plan.generation, [0.25] * len(taken.records), len(taken.records) - 1)
     return compare
 """
 
@@ -102,6 +102,7 @@ def test_what_is_compared_is_counted(bench: Bench) -> None:
     assert bench.counts() == {
         "scored": 3,
         "dropped": 0,
+        "unconfirmed": 2,
         "limelight_shadow_disagreements_total": 1,
         "limelight_shadow_distance_count": 3,
     }

@@ -12,6 +12,7 @@ from worker.errors import (
 )
 from worker.ports import Output
 from worker.transport.deadline import Deadline
+from worker.transport.terms import MAX_REQUEST_BYTES
 
 pytestmark = pytest.mark.kafka
 
@@ -71,6 +72,16 @@ def test_a_feed_tells_what_was_not_confirmed(topic: Topic) -> None:
     with pytest.raises(TransportError, match="not confirmed"):
         feed.flush(timeout_seconds=10)
     feed.flush(timeout_seconds=10)
+
+
+def test_a_record_that_the_client_itself_does_not_take_is_told_at_once(topic: Topic) -> None:
+    feed = topic.feed()
+    with pytest.raises(TransportError, match=topic.name):
+        feed.send(topic.name, bytes(MAX_REQUEST_BYTES))
+    feed.send(topic.name, b"small")
+    feed.flush(timeout_seconds=10)
+
+    assert [record.value for record in topic.read()] == [b"small"]
 
 
 def test_who_never_flushes_is_told_by_a_later_send(topic: Topic) -> None:

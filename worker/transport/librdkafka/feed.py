@@ -6,7 +6,14 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from worker.errors import TransportError
 from worker.transport.deadline import Deadline
-from worker.transport.librdkafka.client import connect, describe, find_partitions, principal, raise_denial
+from worker.transport.librdkafka.client import (
+    connect,
+    describe,
+    find_partitions,
+    principal,
+    raise_denial,
+    transport_error,
+)
 from worker.transport.librdkafka.properties import ClientProperties
 from worker.transport.rights import Rights
 from worker.transport.terms import LINGER_MS, MAX_REQUEST_BYTES, REQUEST_SECONDS, require_topic
@@ -48,7 +55,8 @@ class LibrdkafkaFeed:
         """Queues a record; a failure is raised by the next `send` or `flush`.
 
         Raises:
-            TransportError: an earlier record was not confirmed, or the queue is full and nothing leaves it.
+            TransportError: an earlier record was not confirmed, this one is larger than the client takes, or the queue
+                is full and nothing leaves it.
         """
         self._raise_failure()
         deadline = Deadline(self._block_seconds)
@@ -61,6 +69,8 @@ class LibrdkafkaFeed:
                     raise TransportError(
                         "the broker takes no records: the queue is full. Look at the broker."
                     ) from None
+            except KafkaException as error:
+                raise transport_error(f"a record for {topic} cannot be sent", error) from error
         self._producer.poll(0)
 
     def flush(self, *, timeout_seconds: float) -> None:
