@@ -197,14 +197,23 @@ class Arena:
         if not self._notes.wait_for(holds, seconds=seconds):
             raise AssertionError(f"not within {seconds} s: {what}\n{self.account()}")
 
-    def strike(self, fault: Callable[[], object]) -> Strike:
+    def strike(self, fault: Callable[[], object], *, partitions: Container[int] | None = None) -> Strike:
         """Lets `fault` happen at a moment when records are under way, and notes which.
 
         The caller sets the time after which an answer was given in spite of the fault, if it is later (see `Strike`).
+
+        Args:
+            fault: returns when it has struck.
+            partitions: where it strikes; by default everywhere.
         """
+
+        def under_way() -> list[Sent]:
+            pending = self.ledger.pending()
+            return [each for each in pending if partitions is None or each.source.partition in partitions]
+
         self.feeder.swell(WAVE_RECORDS)
-        self.expect(lambda: len(self.ledger.pending()) >= WAVE_RECORDS, "records are under way", PROGRESS_SECONDS)
-        struck = Strike(time.monotonic(), 0, self.ledger.answered, self.ledger.pending())
+        self.expect(lambda: len(under_way()) >= WAVE_RECORDS, "records are under way", PROGRESS_SECONDS)
+        struck = Strike(time.monotonic(), 0, self.ledger.answered, under_way())
         fault()
         # Not before: what was answered while the fault took its time was not answered in spite of it.
         return struck._replace(after_ms=wall_clock_ms())

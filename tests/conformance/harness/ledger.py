@@ -156,14 +156,14 @@ class Ledger(Notebook):
                     self._early.setdefault(answer.identity, answer)
             self._changed.notify_all()
 
-    def excuse(self, partition: int, *, before_offset: int) -> int:
+    def excuse(self, partition: int, offsets: range) -> int:
         """Forgets unanswered records that were deleted from the log before anybody could read them.
 
         Returns:
             How many they were.
         """
         with self._changed:
-            gone = [each for each in self._pending if each.partition == partition and each.offset < before_offset]
+            gone = [each for each in self._pending if each.partition == partition and each.offset in offsets]
             for source in gone:
                 record = self._sent.pop(source)
                 del self._pending[source], self._named[source], self._named[record.identity]

@@ -4,29 +4,31 @@ import signal
 
 from harness.arena import PROGRESS_SECONDS, Arena, Strike
 from harness.process_faults import kill_alive
-from harness.strikes import until_landed
+from harness.strikes import until_all_landed, until_landed
 
 
 def storm(arena: Arena, *, rounds: int) -> list[float]:
     """Two workers come, get partitions and go, one by SIGKILL and one for good, so many times. Returns the waits."""
 
-    def strike_once(_: int) -> Strike:
+    def strike_once(_: int) -> tuple[Strike, Strike]:
         if former := arena.workers.get("b"):
             former.signal(signal.SIGINT)
             arena.retire(former)
         newcomers = arena.start_worker("b"), arena.start_worker("c")
         arena.await_progress()
         shares = await_shares(arena, "b", "c")
-        struck = of(shares["b"], arena.strike(lambda: kill_alive(newcomers[0])))
-        newcomers[1].signal(signal.SIGINT)
+        killed = arena.strike(lambda: kill_alive(newcomers[0]), partitions=shares["b"])
+        left = arena.strike(lambda: newcomers[1].signal(signal.SIGINT), partitions=shares["c"])
         arena.retire(newcomers[1])
         # It comes back at once, in the middle of the rebalance that the other's departure has begun.
         arena.await_ready(arena.start_worker("b"))
         arena.await_progress()
-        return struck
+        return killed, left
 
     arena.await_progress()
-    return [arena.longest_wait(since=struck.moment_seconds) for struck in until_landed(arena, rounds, strike_once)]
+    return [
+        arena.longest_wait(since=killed.moment_seconds) for killed, _ in until_all_landed(arena, rounds, strike_once)
+    ]
 
 
 def scale_in(arena: Arena, name: str) -> float:
@@ -40,7 +42,7 @@ def scale_in(arena: Arena, name: str) -> float:
         nonlocal moved
         worker = arena.workers.get(name) or arena.start_worker(name)
         moved = await_shares(arena, *arena.workers)[name]
-        struck = of(moved, arena.strike(lambda: worker.signal(signal.SIGINT)))
+        struck = arena.strike(lambda: worker.signal(signal.SIGINT), partitions=moved)
         assert worker.wait() == 0, worker.log()
         arena.retire(worker)
         arena.await_progress()
@@ -63,7 +65,7 @@ def kill_for_good(arena: Arena, name: str, *, seconds: float) -> float:
         nonlocal moved
         worker = arena.workers.get(name) or arena.start_worker(name)
         moved = await_shares(arena, *arena.workers)[name]
-        struck = of(moved, arena.strike(lambda: kill_alive(worker)))
+        struck = arena.strike(lambda: kill_alive(worker), partitions=moved)
         arena.retire(worker)
         arena.await_progress(seconds=seconds)
         return struck
@@ -72,11 +74,6 @@ def kill_for_good(arena: Arena, name: str, *, seconds: float) -> float:
     arena.await_progress()
     [struck] = until_landed(arena, 1, strike_once)
     return arena.longest_wait(since=struck.moment_seconds, partitions=moved)
-
-
-def of(partitions: set[int], strike: Strike) -> Strike:
-    """The strike, for those of the pending records that the worker had which was struck."""
-    return strike._replace(pending=[record for record in strike.pending if record.source.partition in partitions])
 
 
 def await_shares(arena: Arena, *names: str) -> dict[str, set[int]]:

@@ -4,7 +4,7 @@ One that found nothing under way proves nothing: it is repeated a few times, and
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from harness.arena import Arena, Strike
 
@@ -21,10 +21,18 @@ def until_landed(arena: Arena, strikes: int, strike_once: Callable[[int], Strike
     Raises:
         MissedError: too many did not.
     """
+    for [struck] in until_all_landed(arena, strikes, lambda attempt: [strike_once(attempt)]):
+        yield struck
+
+
+def until_all_landed(
+    arena: Arena, strikes: int, strike_once: Callable[[int], Sequence[Strike]]
+) -> Iterator[Sequence[Strike]]:
+    """The same for a fault that strikes in several places, of which none may miss."""
     landed = 0
     for attempt in range(strikes * ATTEMPTS_PER_STRIKE):
         struck = strike_once(attempt)
-        if arena.has_landed(struck):
+        if all(map(arena.has_landed, struck)):
             landed += 1
             yield struck
         if landed == strikes:
