@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from federated.aggregation.settings import AggregationSettings, krum_minimum
+from federated.aggregation.settings import AggregationSettings, count_liars, krum_minimum
 from federated.errors import AbortedRoundError
 
 Matrix = NDArray[np.floating]
@@ -25,7 +25,7 @@ def combine_robustly(updates: Matrix, settings: AggregationSettings) -> Matrix:
     Raises:
         AbortedRoundError: Krum needs more clients than there are.
     """
-    liars = int(settings.liars * len(updates))
+    liars = count_liars(settings.liars, len(updates))
     functions: dict[str, Callable[[], Matrix]] = {
         "median": lambda: np.median(updates, axis=0),
         "trimmed_mean": lambda: trimmed_mean(updates, liars),

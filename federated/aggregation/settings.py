@@ -3,6 +3,7 @@
 A combination that cannot keep what one of its parts promises is refused by name, see `REFUSED`.
 """
 
+import math
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -40,6 +41,10 @@ REFUSED: dict[tuple[Feature, Feature], str] = {
     ("adaptive clipping", "no clipping"): "there is no bound to begin with",
 }
 """Pairs of features that are refused, each with its reason. What is not in the table works, and is tested."""
+
+
+_ROUNDING = 1e-9
+"""Far above what is lost in a product of a share and a number of clients, far below a client."""
 
 
 class AggregationSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,6 +102,12 @@ def check_combination(settings: AggregationSettings, privacy: Sampling | None) -
             raise AggregationError(f"{first} and {second} do not go together: {reason}. Change [aggregation].")
 
 
+def count_liars(share: float, clients: int) -> int:
+    """The most whole clients that are no more than `share`, below a half, of `clients`, at least 1."""
+    # 0.29 x 100 is 28.999999999999996 in binary; and what is added must not make half of them liars.
+    return min(math.floor(share * clients + _ROUNDING), (clients - 1) // 2)
+
+
 def krum_minimum(liars: int) -> int:
     """Least number of clients among which Krum withstands `liars`: 2 f + 2 < K, the condition of its theorem."""
     return 2 * liars + 3
@@ -112,7 +123,7 @@ def check_cohort(settings: AggregationSettings, clients: int) -> None:
     Raises:
         AggregationError: Krum needs more.
     """
-    least = krum_minimum(int(settings.liars * clients))
+    least = krum_minimum(count_liars(settings.liars, clients))
     if settings.combine in ("krum", "multi_krum") and clients < least:
         raise AggregationError(
             f"{settings.combine} against {settings.liars:.0%} liars needs at least {least} clients in a round, not "

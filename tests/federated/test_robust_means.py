@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from federated.aggregation.robust import combine_robustly, geometric_median, krum, trimmed_mean
-from federated.aggregation.settings import AggregationSettings
+from federated.aggregation.settings import AggregationSettings, count_liars
 from federated.errors import AbortedRoundError
 
 pytestmark = pytest.mark.fast
@@ -79,6 +79,19 @@ def test_krum_chooses_honest_clients_when_liars_are_far_away(chosen, honest, lie
     found = krum(updates, liars, chosen=chosen)
     assert (found >= honest.min(axis=0) - 1e-9).all()
     assert (found <= honest.max(axis=0) + 1e-9).all()
+
+
+@pytest.mark.parametrize(("share", "clients", "liars"), [(0.29, 100, 29), (0.2, 12, 2), (0.07, 100, 7), (0.0, 9, 0)])
+def test_as_many_may_lie_as_the_share_says(share, clients, liars):
+    """Not one less because 0.29 x 100 is 28.999999999999996 in binary."""
+    assert count_liars(share, clients) == liars
+    updates = np.zeros((clients, 1))
+    updates[:liars] = 1e12
+    assert combine("trimmed_mean", updates, share) == 0
+
+
+def test_less_than_half_stays_less_than_half():
+    assert count_liars(np.nextafter(0.5, 0), 10) == 4
 
 
 def test_the_median_gives_way_when_half_lie():
