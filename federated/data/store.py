@@ -58,7 +58,9 @@ class ClientStore:
         try:
             info = msgspec.json.decode((path / INFO).read_bytes(), type=StoreInfo)
         except OSError as error:
-            raise DataError(f"{path} is no client store: {INFO}: {error.strerror}. Make one with ingest.") from error
+            raise DataError(
+                f"{path} is no client store: {INFO}: {error.strerror}. Restore it, or begin a new run with train."
+            ) from error
         except msgspec.DecodeError as error:
             raise DataError(f"{path} is damaged: {INFO}: {error}. Make it again.") from error
         if info.format != FORMAT:

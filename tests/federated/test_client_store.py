@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("store.json", None, "is no client store: store.json: No such file"),
+        ("store.json", None, "is no client store: store.json: No such file .* begin a new run with train"),
         ("store.json", b"{", "is damaged: store.json"),
         ("store.json", b'{"format": 0, "labels": [], "clients": []}', "has format 0, this program reads 2"),
         ("tokens.npy", b"", "is damaged: tokens.npy"),
