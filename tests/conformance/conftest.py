@@ -73,6 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 def clusters() -> Iterator[Callable[[int], Cluster]]:
     """Gives a running cluster of so many nodes; a node that a case left dead is started again."""
     # Here and below not at the top: the fast tier should not wait for a Kafka client.
+    from harness import authorized
     from harness.broker_faults import start_missing
 
     from deploy.local.kafka.cluster import Cluster
@@ -84,7 +85,7 @@ def clusters() -> Iterator[Callable[[int], Cluster]]:
         def find(nodes: int) -> Cluster:
             try:
                 if nodes not in running:
-                    running[nodes] = opened.enter_context(Cluster.start(nodes=nodes))
+                    running[nodes] = opened.enter_context(Cluster.start(nodes=nodes, properties=authorized.PROPERTIES))
             except KafkaUnavailableError as error:
                 pytest.skip(str(error))
             start_missing(running[nodes])

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from harness.arena import Arena
-from harness.broker_faults import kill_broker_and_restart, refuse_writes
+from harness.broker_faults import kill_broker_and_restart, refuse_writes, withdraw_broker
 from harness.matrix import BROKERS_KILLED, Setup, share, strikes
+from harness.subject import IS_FOREIGN
 
 pytestmark = pytest.mark.conformance
 
@@ -43,11 +44,35 @@ def test_brokers_refuse_writes_for_a_while(
     broken_promises: Callable[[Arena], dict[str, str]],
 ) -> None:
     arena = open_arena(setup)
+    arena.await_ready(arena.start_worker("a"))
+
+    refusal = refuse_writes(arena, "a")
+
+    if not IS_FOREIGN:
+        assert refusal.ended, "a right that was withdrawn comes back by somebody's hand: it should have said so"
+        assert all("may not WRITE" in log for log in refusal.ended), refusal.ended
+    assert broken_promises(arena) == {}
+    note_waits(
+        "writes allowed again, until answered",
+        [refusal.recovery_seconds],
+        bar_seconds=BROKER_BAR_SECONDS,
+        is_promised=False,
+    )
+
+
+@pytest.mark.fault("withdrawal")
+def test_a_broker_that_is_needed_for_writing_is_away(
+    setup: Setup,
+    open_arena: Callable[..., Arena],
+    note_waits: Callable[..., None],
+    broken_promises: Callable[[Arena], dict[str, str]],
+) -> None:
+    arena = open_arena(setup)
     worker = arena.start_worker("a")
     arena.await_ready(worker)
 
-    seconds = refuse_writes(arena)
+    seconds = withdraw_broker(arena)
 
     assert worker.status is None, f"it should have waited, not ended\n{worker.log()}"
     assert broken_promises(arena) == {}
-    note_waits("writes accepted again, until answered", [seconds], bar_seconds=BROKER_BAR_SECONDS, is_promised=False)
+    note_waits("the broker is back, until answered", [seconds], bar_seconds=BROKER_BAR_SECONDS, is_promised=False)

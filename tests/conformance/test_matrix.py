@@ -18,7 +18,7 @@ def test_the_dozen_holds_every_pair_of_nodes_delivery_and_client() -> None:
 
 def test_the_whole_matrix_is_every_fault_in_every_setup() -> None:
     assert all(setups(fault, whole=True) == EVERY_SETUP for fault in [*DOZEN, *SLOW])
-    assert [setups(fault, whole=False) for fault in SLOW] == [[], []]
+    assert not any(setups(fault, whole=False) for fault in SLOW)
 
 
 def test_what_is_asked_for_is_shared_out_and_not_less(monkeypatch: pytest.MonkeyPatch) -> None:

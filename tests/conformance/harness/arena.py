@@ -158,11 +158,18 @@ class Arena:
             self.expect(lambda w=worker: w.is_ready or w.status is not None, f"{worker.name} is ready", READY_SECONDS)
             assert worker.is_ready, f"the worker ended before it was ready\n{worker.log()}"
 
-    def await_progress(self, *, since: float | None = None, seconds: float = PROGRESS_SECONDS) -> None:
+    def await_progress(
+        self,
+        *,
+        since: float | None = None,
+        seconds: float = PROGRESS_SECONDS,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
         """Returns when every partition has an answer to a record that was sent after `since`, by default now.
 
         This, and not what a worker says of itself, tells that it works. No partition may stand still for so many
-        `seconds`; one that moves may lag longer, because on a busy machine a backlog takes time.
+        `seconds`; one that moves may lag longer, because on a busy machine a backlog takes time. `meanwhile` is called
+        again and again.
         """
         moment = time.monotonic() if since is None else since
         moved: dict[int, tuple[float, float]] = {}
@@ -176,11 +183,11 @@ class Arena:
             assert not is_still, f"partition {partition} stood still for {seconds} s\n{self.account()}"
             return reached > moment
 
-        self.expect(
-            lambda: not [partition for partition in range(self.partitions) if not has_passed(partition)],
-            "every partition is answered",
-            BACKLOGS * seconds,
-        )
+        def have_all_passed() -> bool:
+            meanwhile()
+            return not [partition for partition in range(self.partitions) if not has_passed(partition)]
+
+        self.expect(have_all_passed, "every partition is answered", BACKLOGS * seconds)
 
     def expect(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
         """Waits until `condition` holds.

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from harness.arena import PROGRESS_SECONDS, Arena, Strike, wall_clock_ms
 from harness.strikes import pause, until_landed
@@ -45,32 +47,76 @@ def kill_broker_and_restart(arena: Arena, *, times: int) -> list[tuple[float, fl
     ]
 
 
-def refuse_writes(arena: Arena) -> float:
-    """Lets the brokers refuse every prediction for a while; one that is alone stands still.
+class Refusal(NamedTuple):
+    """Writes were refused, and then allowed again."""
+
+    recovery_seconds: float
+    """From the change of mind until every partition was answered again."""
+    ended: list[str]
+    """Logs of the workers that ended over it."""
+
+
+def refuse_writes(arena: Arena, name: str) -> Refusal:
+    """Has brokers that are whole refuse everything that is written to the outputs, and take it again after a while.
+
+    A worker may wait, or end with another status than 0: then it is started again, as an orchestrator would.
+    """
+    outputs = arena.topics[1:]
+    recoveries: list[float] = []
+    ended: list[str] = []
+
+    def supervise() -> None:
+        worker = arena.workers[name]
+        if worker.status is not None:
+            assert worker.status > 0, worker.log()
+            ended.append(worker.log())
+            arena.start_worker(name)
+
+    def strike_once(_: int) -> Strike:
+        struck = arena.strike(lambda: arena.facts.forbid_writes(*outputs))
+        struck = _while_nothing_is_answered(arena, struck, supervise)
+        arena.facts.allow_writes(*outputs)
+        allowed = time.monotonic()
+        arena.await_progress(meanwhile=supervise)
+        recoveries.append(time.monotonic() - allowed)
+        return struck
+
+    arena.await_progress()
+    list(until_landed(arena, 1, strike_once))
+    return Refusal(recoveries[-1], ended)
+
+
+def withdraw_broker(arena: Arena) -> float:
+    """Takes away for a while what the output topic needs: a replica, of several brokers; one that is alone hangs.
 
     Returns:
-        The time in seconds from their change of mind until every partition is answered again.
+        The time in seconds from its return until every partition is answered again.
     """
     recoveries = []
 
     def strike_once(_: int) -> Strike:
-        struck = arena.strike(lambda: _refuse(arena))
-        since = time.monotonic()
-        arena.expect(
-            lambda: time.monotonic() - max(since, arena.ledger.last_answer_seconds) > REFUSED_SECONDS,
-            "nothing is answered while writes are refused",
-            PROGRESS_SECONDS,
-        )
-        struck = struck._replace(after_ms=wall_clock_ms(), pending=arena.ledger.pending())
-        _accept_again(arena)
-        accepted = time.monotonic()
+        struck = _while_nothing_is_answered(arena, arena.strike(lambda: _withdraw(arena)))
+        _give_back(arena)
+        returned = time.monotonic()
         arena.await_progress()
-        recoveries.append(time.monotonic() - accepted)
+        recoveries.append(time.monotonic() - returned)
         return struck
 
     arena.await_progress()
     list(until_landed(arena, 1, strike_once))
     return recoveries[-1]
+
+
+def _while_nothing_is_answered(arena: Arena, struck: Strike, meanwhile: Callable[[], object] = lambda: None) -> Strike:
+    """Returns after a silence. What counts is what waits then."""
+    since = time.monotonic()
+
+    def is_silent() -> bool:
+        meanwhile()
+        return time.monotonic() - max(since, arena.ledger.last_answer_seconds) > REFUSED_SECONDS
+
+    arena.expect(is_silent, "nothing is answered while nothing can be written", PROGRESS_SECONDS)
+    return struck._replace(after_ms=wall_clock_ms(), pending=arena.ledger.pending())
 
 
 def start_missing(cluster: Cluster) -> None:
@@ -90,18 +136,17 @@ def _choose_broker(arena: Arena, attempt: int) -> int:
     return min(others) if attempt % 2 and others else coordinator
 
 
-def _refuse(arena: Arena) -> None:
+def _withdraw(arena: Arena) -> None:
     nodes = arena.cluster.nodes
     if len(nodes) > 1:
         # One replica is missing, and all of them are asked for.
         arena.facts.configure_topic(arena.output_topic, min_insync_replicas=str(len(nodes)))
         nodes[_choose_broker(arena, 1) - 1].kill()
     else:
-        # Whatever one broker can be made to refuse with blames the record, which is then refused for good.
         os.kill(_pid(arena), signal.SIGSTOP)
 
 
-def _accept_again(arena: Arena) -> None:
+def _give_back(arena: Arena) -> None:
     if len(arena.cluster.nodes) > 1:
         start_missing(arena.cluster)
         arena.facts.configure_topic(arena.output_topic, min_insync_replicas=None)

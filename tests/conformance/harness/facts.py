@@ -6,12 +6,17 @@ from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewPartitions,
     OffsetSpec,
+    ResourcePatternType,
     ResourceType,
 )
 
@@ -100,6 +105,30 @@ class Facts:
         ]
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
         self._ask(lambda admin: admin.incremental_alter_configs([resource]))
+
+    def forbid_writes(self, *topics: str) -> None:
+        """From now on brokers with `harness.authorized` refuse what anybody writes to the topics, and nothing else."""
+
+        def rule(topic: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+            place = ResourceType.TOPIC, topic, ResourcePatternType.LITERAL
+            return AclBinding(*place, "User:*", "*", operation, permission)
+
+        rules = [
+            rule(topic, *each)
+            for topic in topics
+            # Once there is a rule for a topic, what no rule allows is forbidden.
+            for each in ((AclOperation.ALL, AclPermissionType.ALLOW), (AclOperation.WRITE, AclPermissionType.DENY))
+        ]
+        self._ask(lambda admin: admin.create_acls(rules))
+
+    def allow_writes(self, *topics: str) -> None:
+        """Takes that back."""
+        place = ResourcePatternType.LITERAL
+        rules = [
+            AclBindingFilter(ResourceType.TOPIC, topic, place, None, None, AclOperation.ANY, AclPermissionType.ANY)
+            for topic in topics
+        ]
+        self._ask(lambda admin: admin.delete_acls(rules))
 
     def add_partitions(self, topic: str, total: int) -> None:
         """Gives a topic partitions until it has `total`."""

@@ -40,8 +40,8 @@ DOZEN = {
     "expired": Setup(1, ONCE, PYTHON),
 }
 """Fault -> its setup in the short form. Together they hold every pair of nodes, delivery and client."""
-SLOW = frozenset({"expelled", "takeover"})
-"""Variants that wait for the broker's own timeouts; only in the whole matrix."""
+SLOW = frozenset({"expelled", "takeover", "withdrawal"})
+"""Variants that wait for timeouts of brokers and clients; only in the whole matrix."""
 
 
 def strikes(*, short: int, whole: int, asked_for: int = 0) -> int:
