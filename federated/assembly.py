@@ -47,7 +47,6 @@ def open_server(config: Config, federation: Federation, privacy: Privacy | None 
         algorithm,
         aggregation,
         shapes=shapes,
-        state=algorithm.init(initial),
         rebuild=rebuild,
         address=training.ray_address,
     ) as engine:

@@ -49,7 +49,7 @@ def open_contestant(name: str, shape: Shape) -> Iterator[RunRound]:
         if name == "xla":
             engine = stack.enter_context(contextlib.closing(XlaEngine(algorithm, aggregation, shapes=shapes)))
         else:
-            engine = TffEngine(algorithm, aggregation, shapes=shapes, state=algorithm.init(initial), compiled=True)
+            engine = TffEngine(algorithm, aggregation, shapes=shapes, compiled=True)
         server = Server(algorithm, aggregation, engine, initial=initial)
 
         def run_round(number: int) -> float:

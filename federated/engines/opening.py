@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from federated.algorithms.definition import Aggregation, Algorithm, State
+from federated.algorithms.definition import Aggregation, Algorithm
 from federated.config import EngineName
 from federated.engines.cohort import Engine, Shapes
 from federated.errors import EngineError
@@ -16,7 +16,6 @@ def open_engine(
     aggregation: Aggregation,
     *,
     shapes: Shapes,
-    state: State,
     rebuild: Callable[[], tuple[Algorithm, Aggregation]] | None = None,
     address: str = "",
 ) -> Iterator[Engine]:
@@ -27,7 +26,6 @@ def open_engine(
         algorithm: what the clients do.
         aggregation: what becomes of their updates.
         shapes: of the clients' arrays.
-        state: any state of the algorithm, for its shapes.
         rebuild: builds `algorithm` and `aggregation` once more, in another process; only ``ray`` needs it.
         address: of a Ray cluster; only ``ray`` needs it.
 
@@ -39,7 +37,7 @@ def open_engine(
         from federated.engines.tff import TffEngine, execution_context  # noqa: PLC0415
 
         with execution_context():
-            yield TffEngine(algorithm, aggregation, shapes=shapes, state=state)
+            yield TffEngine(algorithm, aggregation, shapes=shapes)
         return
     if name == "ray":
         try:

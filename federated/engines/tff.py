@@ -21,6 +21,7 @@ import subprocess
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from numpy.typing import NDArray
 
-from federated.algorithms.definition import Aggregation, Algorithm, Batches, CohortResult, Leaves, State
+from federated.algorithms.definition import Aggregation, Algorithm, Batches, CohortResult, Leaves
 from federated.engines.client import ClientInput, build_client
 from federated.engines.cohort import Cohort, Shapes, cut
 from federated.errors import EngineError
@@ -111,19 +112,20 @@ class TffEngine:
     """Implements `federated.engines.cohort.Engine`. Use it inside `execution_context`."""
 
     def __init__(
-        self, algorithm: Algorithm, aggregation: Aggregation, *, shapes: Shapes, state: State, compiled: bool = False
+        self, algorithm: Algorithm, aggregation: Aggregation, *, shapes: Shapes, compiled: bool = False
     ) -> None:
         """
         Args:
             algorithm: what the clients do.
             aggregation: what becomes of their updates.
             shapes: their `batch_size` and longest row are those of the clients' arrays.
-            state: any of the algorithm's; it tells the types of what is sent around.
             compiled: let XLA compile each client's part, anew for every number of steps; for benches.
         """
         self._shapes = Shapes(shapes.batch_size, shapes.steps, shapes.tokens[-1:])
         self._stacked = aggregation.stacked
-        self._computation = _build_computation(algorithm, aggregation, self._shapes, state, compiled=compiled)
+        # What is sent around tells its types when there is some: to ask before would charge a private round.
+        self._build = partial(_build_computation, algorithm, aggregation, self._shapes, compiled=compiled)
+        self._computation: tff.Computation | None = None
 
     def pack(self, cohort: Cohort) -> list[OrderedDict[str, Any]]:
         """Implements `Engine`."""
@@ -144,6 +146,8 @@ class TffEngine:
         local: list[Leaves],
     ) -> CohortResult:
         """Implements `Engine`."""
+        if not self._computation:
+            self._computation = self._build(*broadcasts, client_states[0], local[0])
         output = self._computation(*broadcasts, client_states, local, packed)
         updates = output["updates"]
         return CohortResult(
@@ -160,18 +164,15 @@ def _flatten(update: Leaves) -> NDArray[Any]:
 
 
 def _build_computation(
-    algorithm: Algorithm, aggregation: Aggregation, shapes: Shapes, state: State, *, compiled: bool
+    algorithm: Algorithm,
+    aggregation: Aggregation,
+    shapes: Shapes,
+    *sent: Leaves,
+    compiled: bool,
 ) -> "tff.Computation":
-    """The clients' part of a round; one client tells the types of all."""
-    (local,) = aggregation.local(1, [0])
+    """The clients' part of a round; `sent`, to one client, tells the types for all."""
     broadcast, shared, own, given = (
-        tff.to_type([tff.TensorType(leaf.dtype, leaf.shape) for leaf in leaves])
-        for leaves in (
-            algorithm.broadcast(state, 1),
-            aggregation.broadcast(1),
-            algorithm.init_client(state["weights"]),
-            local,
-        )
+        tff.to_type([tff.TensorType(leaf.dtype, leaf.shape) for leaf in leaves]) for leaves in sent
     )
     rows, width = shapes.batch_size, shapes.tokens[-1]
     data = tff.to_type(

@@ -83,9 +83,9 @@ def run(
     with contextlib.ExitStack() as stack:
         if engine_name == "tff":
             # The process that executes is started once for all tests.
-            engine = TffEngine(algorithm, aggregation, shapes=shapes, state=algorithm.init(initial))
+            engine = TffEngine(algorithm, aggregation, shapes=shapes)
         else:
-            engine = stack.enter_context(open_engine("xla", algorithm, aggregation, shapes=shapes, state={}))
+            engine = stack.enter_context(open_engine("xla", algorithm, aggregation, shapes=shapes))
         server = Server(algorithm, aggregation, engine, initial=initial)
         for number, clients in enumerate(cohorts, start=1):
             cohort = Cohort(1, number, clients, [data[client] for client in clients])
@@ -319,7 +319,7 @@ def test_a_refused_client_does_not_count_among_those_whose_controls_moved(secure
 def fine_tune(data: list[ClientDataset], dtype: type = np.float64) -> list[list[np.ndarray]]:
     algorithm = build_fine_tuning(apply, rate=RATE)
     shapes = plan_shapes(SIZES, epochs=1, batch_size=BATCH, max_tokens=T)
-    with open_engine("xla", algorithm, WeightedMean(), shapes=shapes, state={}) as engine:
+    with open_engine("xla", algorithm, WeightedMean(), shapes=shapes) as engine:
         initial = [FIRST[:-1].astype(dtype), FIRST[-1].astype(dtype)]
         nothing = [[] for _ in data]
         broadcasts = algorithm.broadcast({"weights": initial}, 0), []

@@ -76,9 +76,8 @@ def train(engine, algorithm: Algorithm, dtype: type) -> list[np.ndarray]:
 def train_on(name: str, algorithm: Algorithm, dtype: type) -> list[np.ndarray]:
     if name == "tff":
         # The process that executes is started once for all tests.
-        state = algorithm.init(first_weights(dtype))
-        return train(TffEngine(algorithm, WeightedMean(), shapes=SHAPES, state=state), algorithm, dtype)
-    with open_engine(name, algorithm, WeightedMean(), shapes=SHAPES, state={}) as engine:
+        return train(TffEngine(algorithm, WeightedMean(), shapes=SHAPES), algorithm, dtype)
+    with open_engine(name, algorithm, WeightedMean(), shapes=SHAPES) as engine:
         return train(engine, algorithm, dtype)
 
 
@@ -111,6 +110,13 @@ class Unpadded:
 
 def distance(one: list[np.ndarray], other: list[np.ndarray]) -> float:
     return max(np.abs(a - b).max() for a, b in zip(one, other, strict=True))
+
+
+def open_either(stack: contextlib.ExitStack, name: str, algorithm: Algorithm, aggregation, initial):
+    """An engine for `stack` to end; the process that executes for ``tff`` is started once for all tests."""
+    if name == "tff":
+        return TffEngine(algorithm, aggregation, shapes=SHAPES)
+    return stack.enter_context(open_engine(name, algorithm, aggregation, shapes=SHAPES))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,31 @@ def test_each_shape_is_compiled_once_and_there_are_at_most_four():
         assert 1 < engine.compiled_shapes == len(seen) <= 4
 
 
+class Charged(WeightedMean):
+    """Its broadcasts cost something, as those of a differentially private round do."""
+
+    def __init__(self):
+        self.charged = []
+
+    def broadcast(self, number):
+        self.charged.append(number)
+        return [np.zeros(2, np.float32)]
+
+
+@pytest.mark.parametrize("name", ["xla", "tff"])
+def test_nothing_is_charged_before_a_round_begins(worker, name):
+    """What a run may still be refused for, room for its clients' states above all, comes after its engine."""
+    algorithm, aggregation = build_fed_avg(MODEL.apply, SGD), Charged()
+    initial = first_weights(np.float32)
+    with contextlib.ExitStack() as stack:
+        engine = open_either(stack, name, algorithm, aggregation, initial)
+        server = Server(algorithm, aggregation, engine, initial=initial)
+        assert aggregation.charged == []
+        for cohort in rounds():
+            server.run_round(cohort, server.pack(cohort))
+    assert aggregation.charged == [1, 2, 3]
+
+
 class Everything(WeightedMean):
     """Gets every client's update by itself, and something for each client alone."""
 
@@ -182,7 +213,7 @@ def test_updates_can_be_had_one_by_one(worker, name):
     algorithm = build_fed_avg(MODEL.apply, SGD)
     state, aggregation = algorithm.init(first_weights(np.float64)), Everything()
     if name == "tff":
-        engine = TffEngine(algorithm, aggregation, shapes=SHAPES, state=state)
+        engine = TffEngine(algorithm, aggregation, shapes=SHAPES)
     else:
         engine = XlaEngine(algorithm, aggregation, shapes=SHAPES)
     cohort = next(rounds())
@@ -211,10 +242,7 @@ def test_a_client_whose_update_is_not_finite_is_left_out_and_counted(worker, nam
     aggregation = AttackedAggregation(honest, frozenset([3]), factor)
     initial = first_weights(np.float32)
     with contextlib.ExitStack() as stack:
-        if name == "tff":
-            engine = TffEngine(algorithm, aggregation, shapes=SHAPES, state=algorithm.init(initial))
-        else:
-            engine = stack.enter_context(open_engine(name, algorithm, aggregation, shapes=SHAPES, state={}))
+        engine = open_either(stack, name, algorithm, aggregation, initial)
         servers = [Server(algorithm, aggregation, engine, initial=initial) for _ in range(2)]
         figures = []
         for server, clients in zip(servers, ([0, 3, 5], [0, 5]), strict=True):
@@ -229,7 +257,7 @@ def test_a_client_whose_update_is_not_finite_is_left_out_and_counted(worker, nam
 
 def test_an_update_that_is_not_finite_changes_nothing():
     algorithm = build_fed_avg(MODEL.apply, TrainingConfig(batch_size=4, client_learning_rate=1e38))
-    with open_engine("xla", algorithm, WeightedMean(), shapes=SHAPES, state={}) as engine:
+    with open_engine("xla", algorithm, WeightedMean(), shapes=SHAPES) as engine:
         server = Server(algorithm, WeightedMean(), engine, initial=first_weights(np.float32))
         before = server.state
         cohort = next(rounds())
@@ -241,8 +269,7 @@ def test_an_update_that_is_not_finite_changes_nothing():
 def test_a_worker_that_dies_ends_the_run_with_its_status():
     algorithm = build_fed_avg(MODEL.apply, SGD)
     with execution_context() as server:
-        state = algorithm.init(first_weights(np.float32))
-        engine = TffEngine(algorithm, WeightedMean(), shapes=SHAPES, state=state)
+        engine = TffEngine(algorithm, WeightedMean(), shapes=SHAPES)
         (worker,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
         os.kill(int(worker), signal.SIGKILL)
         server.process.wait()

@@ -50,7 +50,7 @@ def run(training: dict, dtype: type, change=lambda algorithm: algorithm) -> list
     config = TrainingConfig(batch_size=BATCH, client_learning_rate=RATE, server_learning_rate=SERVER_RATE, **training)
     algorithm = change(build_algorithm(apply, config, clients=len(CLIENTS)))
     shapes = plan_shapes(SIZES, epochs=1, batch_size=BATCH, max_tokens=T)
-    with open_engine("xla", algorithm, WeightedMean(), shapes=shapes, state={}) as engine:
+    with open_engine("xla", algorithm, WeightedMean(), shapes=shapes) as engine:
         server = Server(algorithm, WeightedMean(), engine, initial=first(dtype))
         for number, clients in enumerate(COHORTS, start=1):
             cohort = Cohort(1, number, clients, [CLIENTS[client] for client in clients])

@@ -74,7 +74,7 @@ def build_pipeline(tmp_path):
 def open_engine(name, aggregation):
     if name == "tff":
         with execution_context():
-            yield TffEngine(ALGORITHM, aggregation, shapes=COHORT_SHAPES, state=ALGORITHM.init(INITIAL))
+            yield TffEngine(ALGORITHM, aggregation, shapes=COHORT_SHAPES)
         return
     with contextlib.closing(XlaEngine(ALGORITHM, aggregation, shapes=COHORT_SHAPES)) as engine:
         yield engine

@@ -116,7 +116,7 @@ def expected():
 
 
 def test_two_nodes_give_the_bits_of_one_machine(cluster, expected):
-    options = {"shapes": SHAPES, "state": {}, "rebuild": build_parts, "address": cluster.address}
+    options = {"shapes": SHAPES, "rebuild": build_parts, "address": cluster.address}
     with open_engine("ray", *build_parts(), **options) as engine:
         assert len(engine.actors) == len(cluster.list_all_nodes()) == 2
         assert len(engine.pack(COHORT)) == -(-len(SIZES) // CLIENTS) == 3
@@ -193,6 +193,6 @@ def test_a_cluster_that_is_not_there_is_named(address):
 def test_a_machine_without_ray_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "federated.engines.ray")
-    options = {"shapes": SHAPES, "state": {}, "rebuild": build_parts, "address": "127.0.0.1:1"}
+    options = {"shapes": SHAPES, "rebuild": build_parts, "address": "127.0.0.1:1"}
     with pytest.raises(EngineError, match="extra `ray`"), open_engine("ray", *build_parts(), **options):
         pass
