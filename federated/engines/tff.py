@@ -146,6 +146,9 @@ class TffEngine:
         local: list[Leaves],
     ) -> CohortResult:
         """Implements `Engine`."""
+        if not packed:
+            # TensorFlow Federated takes no cohort of nobody.
+            return CohortResult([], None, np.zeros(0, np.float32), [], {})
         if not self._computation:
             self._computation = self._build(*broadcasts, client_states[0], local[0])
         output = self._computation(*broadcasts, client_states, local, packed)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from federated.aggregation import compiled
 from federated.aggregation.attacks import AttackedAggregation
+from federated.aggregation.noise import draw_gaussian
 from federated.aggregation.pipeline import Pipeline
 from federated.aggregation.settings import AggregationSettings
 from federated.algorithms.choice import build_algorithm
@@ -26,6 +27,11 @@ from federated.engines.tff import TffEngine, execution_context
 from federated.engines.xla import XlaEngine
 from federated.errors import EngineError
 from federated.models.block import Model, build_model
+from federated.privacy.accountant import Mechanism
+from federated.privacy.keys import KEY_BYTES, NoiseKey
+from federated.privacy.ledger import begin_ledger
+from federated.privacy.opening import Privacy
+from federated.privacy.plan import PrivacyPlan
 from federated.process import OwnedServer
 from federated.server import Server
 
@@ -190,6 +196,44 @@ def test_nothing_is_charged_before_a_round_begins(worker, name):
         for cohort in rounds():
             server.run_round(cohort, server.pack(cohort))
     assert aggregation.charged == [1, 2, 3]
+
+
+KEY = NoiseKey(bytes(KEY_BYTES), given=True)
+NOISE, CLIP, EXPECTED = 2.0, 0.5, 4
+
+
+@pytest.mark.parametrize("first", ["nobody", "somebody"])
+@pytest.mark.parametrize("name", ["xla", "tff"])
+def test_a_poisson_cohort_of_nobody_releases_its_noise(worker, tmp_path, name, first):
+    mechanism = Mechanism(sampling="poisson", clients=len(SIZES), cohort=EXPECTED)
+    plan = PrivacyPlan(
+        mechanism=mechanism,
+        epsilon=3.0,
+        delta=1e-5,
+        rounds=2,
+        noise_multiplier=NOISE,
+        cohort_cap=len(SIZES),
+        curve=[0.0, 1.0, 2.0],
+    )
+    privacy = Privacy(begin_ledger(tmp_path / "ledger.json", plan, KEY), KEY)
+    initial = first_weights(np.float32)
+    shapes = [leaf.shape for leaf in initial]
+    algorithm = build_fed_avg(MODEL.apply, SGD)
+    aggregation = Pipeline(AggregationSettings(clip=CLIP), shapes, steps=compiled, seed=1, privacy=privacy)
+    with contextlib.ExitStack() as stack:
+        server = Server(
+            algorithm, aggregation, open_either(stack, name, algorithm, aggregation, initial), initial=initial
+        )
+        models = [initial]
+        for number, clients in enumerate([[], [3, 5]] if first == "nobody" else [[3, 5], []], start=1):
+            cohort = Cohort(5, number, clients, [CLIENTS_DATA[client] for client in clients])
+            server.run_round(cohort, server.pack(cohort))
+            models.append(server.weights)
+    empty = 1 if first == "nobody" else 2
+    noise = draw_gaussian(KEY, empty, shapes, deviation=NOISE * CLIP)
+    for before, after, drawn in zip(models[empty - 1], models[empty], noise, strict=True):
+        assert after - before == pytest.approx(drawn / EXPECTED, abs=1e-5)
+    assert privacy.ledger.charged_rounds == 2
 
 
 class Everything(WeightedMean):
