@@ -18,10 +18,11 @@ def clip(update: Tensors, bound: tf.Tensor) -> tuple[Tensors, tf.Tensor]:
     """See `reference.clip`."""
     largest = tf.reduce_max([tf.reduce_max(tf.abs(leaf)) for leaf in update])
     unit = tf.where(largest > 0, largest, tf.ones_like(largest))
-    norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(leaf / unit)) for leaf in update]))
-    target = bound * (1 - CLIP_MARGIN)
-    under = unit * norm <= target
-    factor = target / tf.maximum(norm, tf.ones_like(norm))
+    wide = tf.cast(unit, tf.float64)
+    norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(tf.cast(leaf, tf.float64) / wide)) for leaf in update]))
+    target = tf.cast(bound, tf.float64) * (1 - CLIP_MARGIN)
+    under = wide * norm <= target
+    factor = tf.cast(target / tf.maximum(norm, tf.ones_like(norm)), bound.dtype)
     return [tf.where(under, leaf, leaf / unit * factor) for leaf in update], tf.cast(under, bound.dtype)
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 Leaves = list[NDArray]
 
 CLIP_MARGIN = 1e-6
-"""Relative. Clipped updates end this much below the bound: rounding to float32 must not carry one past it."""
+"""Relative. Clipped updates end this much below the bound: rounding each entry to float32, three times 2^-24 at most,
+must not carry one past it."""
 LEVELS = 127
 """Levels of an 8-bit leaf on each side of 0."""
 
@@ -24,16 +25,20 @@ def screen(update: Leaves) -> tuple[Leaves, NDArray]:
 def clip(update: Leaves, bound: NDArray) -> tuple[Leaves, NDArray]:
     """Scales a longer update down to the norm `bound`; the second value is 1 if that was not needed, else 0.
 
-    The norm is that of ``update / bound``, so that neither tiny nor huge leaves leave the range of float32 when they
-    are squared.
+    The norm is that of the update over its largest magnitude, so that neither tiny nor huge leaves leave the range of
+    numbers when they are squared, and a sum in float64: one of a million squares in float32 can come out too small, and
+    the update would stay longer than its bound.
     """
     largest = max(np.max(np.abs(leaf), initial=0.0) for leaf in update)
     if largest == 0:
         return update, np.ones_like(bound)
-    norm = largest * np.sqrt(sum(np.sum(np.square(leaf / largest)) for leaf in update))
-    if norm <= bound * (1 - CLIP_MARGIN):
+    wide = np.float64(largest)
+    norm = np.sqrt(sum(np.sum(np.square(leaf.astype(np.float64) / wide)) for leaf in update))
+    target = np.float64(bound) * (1 - CLIP_MARGIN)
+    if wide * norm <= target:
         return update, np.ones_like(bound)
-    return [leaf / largest * (bound * (1 - CLIP_MARGIN) / (norm / largest)) for leaf in update], np.zeros_like(bound)
+    factor = np.asarray(target / norm, bound.dtype)
+    return [leaf / largest * factor for leaf in update], np.zeros_like(bound)
 
 
 def add(update: Leaves, other: Leaves) -> Leaves:

@@ -40,6 +40,31 @@ def test_clip(dtype, size, bound):
     assert_same(run_compiled(compiled.clip, *arguments), reference.clip(*arguments), TOLERANCES[dtype])
 
 
+def draw_lost_squares() -> list[np.ndarray]:
+    """Beside each 1 many entries whose squares are half of its last bit: added to it one by one they vanish."""
+    leaf = np.full((1024, 1024), np.sqrt(0.98 * 2.0**-24), np.float32)
+    leaf[::32, ::32] = 1
+    return [leaf]
+
+
+def draw_many() -> list[np.ndarray]:
+    random = np.random.default_rng(3)
+    return [random.normal(size=shape).astype(np.float32) for shape in [(8_000, 80), (80, 240), (400_000,)]]
+
+
+@pytest.mark.parametrize("draw_update", [draw_lost_squares, draw_many])
+@pytest.mark.parametrize("bound", [0.02, 0.5, 3.0])
+@pytest.mark.parametrize("steps", [compiled, reference], ids=["compiled", "reference"])
+def test_of_a_million_entries_no_clipped_update_is_longer_than_the_bound(steps, draw_update, bound):
+    """The noise is made for the bound as the server knows it, in float64."""
+    update, arrays = draw_update(), np.array(bound, np.float32)
+    clipped, under = run_compiled(steps.clip, update, arrays) if steps is compiled else steps.clip(update, arrays)
+    norm = np.sqrt(sum(np.square(leaf.astype(np.float64)).sum() for leaf in clipped))
+    assert under == 0
+    assert bound * (1 - 2 * reference.CLIP_MARGIN) <= norm <= bound
+    assert all(leaf.dtype == np.float32 for leaf in clipped)
+
+
 @pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf])
 def test_screen(bad):
     update = draw(np.float32)
