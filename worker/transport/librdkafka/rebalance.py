@@ -156,6 +156,8 @@ class Rebalances:
         self._forget(partitions)
 
     def _lost(self, _: Consumer, lost: list[TopicPartition]) -> None:
+        # Not called for who owned nothing. Woken after a suspension, the library's own thread looks at its session
+        # before anything else, even at max.poll.interval.ms, and has joined anew before we could ask who has our name.
         partitions = _homes(lost)
         self._ownership.forget(partitions)
         self._ownership.part()
