@@ -10,7 +10,7 @@ _NOT_COVERED = {
     "histograms": "of held-out examples, counted without noise",
     "held-out metrics": "about people whose examples were held out, computed without noise",
     "test set metrics": "where a test set was kept and opened: about people whose examples are in it, without noise",
-    "round metrics": "loss, accuracy and refused updates of each cohort without noise, and whether anybody came",
+    "round metrics": "loss, accuracy and refused updates of each cohort without noise, and what they tell of its size",
     "durations": "of each round and of the run: longer where more clients came, and where they have more examples",
     "personal models": "Ditto's and fine-tuned ones, each made from one client's examples; figures in personal.json",
 }
@@ -18,7 +18,7 @@ _PUBLIC = {
     "configuration": "preset, architecture, rounds, public seed",
     "number of clients": "taken as known; the sampling rate is computed from it",
     "noise multiplier": "solved from the budget",
-    "cohort size": "the expected size; rounds count their bytes by it, and do not tell their own",
+    "cohort size": "the expected size, by which rounds count their bytes",
 }
 
 

@@ -48,11 +48,12 @@ def make_promise(config: Config, *, clients: int, given_key: Path | None) -> Pro
     Raises:
         PrivacyError: the promise is void or cannot be kept, or the given key cannot be used.
     """
+    # Before the noise is solved, which can take seconds: the file may be missing.
+    key = read_given_key(given_key) if given_key else draw_key()
     training = config.training
     plan = build_plan(config.privacy, clients=clients, cohort=training.clients_per_round, rounds=training.rounds)
-    promise = Promise(plan, read_given_key(given_key) if given_key else draw_key())
     print(describe(plan), file=sys.stderr)
-    return promise
+    return Promise(plan, key)
 
 
 def require_unspent(directory: Path) -> None:
