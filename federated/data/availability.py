@@ -39,6 +39,8 @@ class AvailabilitySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 def available(settings: AvailabilitySettings, *, key: int, number: int, clients: int) -> NDArray[np.bool_]:
     """Which clients can be chosen in round `number`, `[clients]`."""
+    if settings.available == 1:
+        return np.ones(clients, np.bool_)
     if not settings.day_rounds:
         return _uniform(key, _PRESENT, number, clients) < settings.available
     hour = number / settings.day_rounds
@@ -49,12 +51,14 @@ def available(settings: AvailabilitySettings, *, key: int, number: int, clients:
 
 def answers(settings: AvailabilitySettings, *, key: int, number: int, clients: int) -> NDArray[np.bool_]:
     """Which clients would answer in time if they were chosen for round `number`, `[clients]`."""
-    stays = _uniform(key, _DROPS, number, clients) >= settings.dropout
+    stays = _uniform(key, _DROPS, number, clients) >= settings.dropout if settings.dropout else True
     return stays & (durations(settings, key=key, number=number, clients=clients) <= settings.deadline)
 
 
 def durations(settings: AvailabilitySettings, *, key: int, number: int, clients: int) -> NDArray[np.float64]:
     """How long each client would take for its part of round `number`, in multiples of the median, `[clients]`."""
+    if not settings.straggler_sigma:
+        return np.ones(clients)
     normal = np.random.Generator(_stream(key, _SPEED, number)).standard_normal(clients)
     return np.exp(settings.straggler_sigma * normal)
 

@@ -83,8 +83,10 @@ def build_encoding(
     Raises:
         DataError: they have fewer than two labels, or no token often enough.
     """
-    positions = np.sort(store.positions[training])
-    codes = np.unique(store.label[positions])
+    learned = np.zeros(len(store), bool)
+    learned[store.positions[training]] = True
+    positions = np.flatnonzero(learned)
+    codes = np.flatnonzero(np.bincount(store.label[positions]))
     labels = order_labels({store.labels[code] for code in codes})
     if len(labels) < 2:
         raise DataError(f"every example has the label {labels[0]!r}. A classifier needs at least two labels.")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from federated.data.sorting import sort_stably
 from federated.errors import DataError
 
 
@@ -42,7 +43,7 @@ def hold_out(
         DataError: nothing would be held out.
     """
     random = np.random.default_rng(seed)
-    _, codes = np.unique(labels, return_inverse=True)
+    codes = _encode(labels)
     heldout = _draw_rows(codes, fraction, random) if groups is None else _draw_groups(codes, groups, fraction, random)
     if not heldout.size:
         raise DataError(
@@ -54,12 +55,20 @@ def hold_out(
     return Holdout(train=np.flatnonzero(kept), heldout=random.permutation(heldout))
 
 
+def _encode(labels: NDArray[np.generic]) -> NDArray[np.intp]:
+    """Each label's place among those that occur, sorted."""
+    if labels.dtype.kind != "i" or labels.min(initial=0) < 0 or labels.max(initial=0) > len(labels):
+        return np.unique(labels, return_inverse=True)[1]
+    # Small integers need no sort.
+    return (np.cumsum(np.bincount(labels) > 0) - 1)[labels]
+
+
 def _draw_groups(
     codes: NDArray[np.intp], groups: NDArray[np.generic], fraction: float, random: np.random.Generator
 ) -> NDArray[np.int64]:
     """Groups in random order, as long as there is room for one and no label loses its last example."""
     _, numbers = np.unique(groups, return_inverse=True)
-    members = np.split(np.argsort(numbers, kind="stable"), np.cumsum(np.bincount(numbers))[:-1])
+    members = np.split(sort_stably(numbers), np.cumsum(np.bincount(numbers))[:-1])
     left = np.bincount(codes)
     room = round(fraction * len(codes))
     chosen = [np.empty(0, np.int64)]
@@ -76,7 +85,7 @@ def _draw_rows(codes: NDArray[np.intp], fraction: float, random: np.random.Gener
     """Of each label its share, within one."""
     chosen = [np.empty(0, np.int64)]
     owed = 0.0
-    for members in np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1]):
+    for members in np.split(sort_stably(codes), np.cumsum(np.bincount(codes))[:-1]):
         owed += fraction * len(members)
         count = min(round(owed), len(members) - 1)
         chosen.append(random.permutation(members)[: max(count, 0)])

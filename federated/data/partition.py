@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from federated.data import partitioners
+from federated.data.sorting import sort_stably
 from federated.errors import DataError
 
 Indices = NDArray[np.integer]
@@ -67,14 +68,19 @@ class Assignment(NamedTuple):
 
     def keep(self, kept: NDArray[np.bool_]) -> "Assignment":
         """The same without the rows where `kept`, `[N]`, is false; a client without rows is left out."""
-        return group(self.rows[kept], self.owners()[kept])
+        # They are in the order of their owners already.
+        return _cut(self.rows[kept], self.owners()[kept])
 
 
 def group(rows: Indices, owners: Indices) -> Assignment:
-    """Sorts `rows` by their `owners`, both `[N]`, and leaves each owner's rows in their order."""
-    order = np.argsort(owners, kind="stable")
-    _, sizes = np.unique(owners, return_counts=True)
-    return Assignment(rows[order].astype(np.int64), np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
+    """Sorts `rows` by their `owners`, from 0, both `[N]`, and leaves each owner's rows in their order."""
+    return _cut(rows[sort_stably(owners)].astype(np.int64), owners)
+
+
+def _cut(rows: NDArray[np.int64], owners: Indices) -> Assignment:
+    """Cuts `rows`, owner after owner, where the next one's begin."""
+    sizes = np.bincount(owners)
+    return Assignment(rows, np.concatenate([[0], np.cumsum(sizes[sizes > 0])]))
 
 
 def partition(labels: Indices, owners: Indices, settings: PartitionSettings, *, seed: int) -> Assignment:
@@ -121,6 +127,8 @@ def _by_client(owners: Indices, min_examples: int) -> Assignment:
             f"{missing} of {len(owners)} examples name no client. Name the client column, or partition by another way: "
             "data.partition.by is iid, dirichlet, pathological, shard or quantity."
         )
+    if min_examples == 1:
+        return group(np.arange(len(owners)), owners)
     large = np.bincount(owners)[owners] >= min_examples if len(owners) else np.ones(0, bool)
     if not large.any() and len(owners):
         raise DataError(f"no client has {min_examples} examples. Lower data.partition.min_examples.")
