@@ -40,6 +40,17 @@ class Membership(Protocol):
         """
         ...
 
+    def has_name(self, member_id: str) -> bool:
+        """True if it is us whom the group knows under our name.
+
+        Args:
+            member_id: what the group may call us, besides what we know of.
+
+        Raises:
+            BrokerUnreachableError: it cannot be asked.
+        """
+        ...
+
     def remove(self) -> None:
         """Takes us out of the group, so that others get our partitions at once. Whoever took over our name stays.
 

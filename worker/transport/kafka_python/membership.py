@@ -58,7 +58,7 @@ class KafkaMembership:
             status_topic: where the workers of the group tell who they are; may be empty.
             transaction_timeout_seconds: after so long the brokers end the transaction of somebody who stands still.
         """
-        self.member_id = ""
+        self._member_id = self._last_member_id = ""
         self._client = client
         self._client_id = client_id
         self._group_id = group_id
@@ -66,6 +66,15 @@ class KafkaMembership:
         self._status_topic = status_topic
         self._transaction_timeout_seconds = transaction_timeout_seconds
         self._attended_seconds, self._returned_seconds = time.monotonic(), -math.inf
+
+    @property
+    def member_id(self) -> str:
+        """Implements `worker.transport.membership.Membership`."""
+        return self._member_id
+
+    @member_id.setter
+    def member_id(self, value: str) -> None:
+        self._member_id, self._last_member_id = value, value or self._last_member_id
 
     def attend(self) -> None:
         """Implements `worker.transport.membership.Membership`."""
@@ -106,6 +115,15 @@ class KafkaMembership:
             return
         if is_replaced:
             raise self.fenced("group instance", self._instance)
+
+    def has_name(self, member_id: str) -> bool:
+        """Implements `worker.transport.membership.Membership`."""
+        try:
+            with self._open_admin() as admin:
+                holder = self._describe(admin)
+        except KafkaError as error:
+            raise transport_error(f"group {self._group_id!r} cannot be asked who has a name", error) from error
+        return holder is not None and holder["member_id"] in (self._last_member_id, member_id)
 
     def remove(self) -> None:
         """Implements `worker.transport.membership.Membership`."""

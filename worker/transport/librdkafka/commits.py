@@ -23,11 +23,14 @@ class GroupCommits:
     """What was sent, and what was answered."""
 
     def __init__(
-        self, *, fenced: Callable[[], FencedError], done: Callable[[Mapping[Partition, Committed]], None]
+        self,
+        *,
+        fenced: Callable[[], FencedError | BrokerUnreachableError],
+        done: Callable[[Mapping[Partition, Committed]], None],
     ) -> None:
         """
         Args:
-            fenced: the error to raise when another process took over this member.
+            fenced: the error to raise when the group takes another process, or nobody, for this member.
             done: told what the group has accepted.
         """
         self._fenced = fenced
@@ -70,6 +73,7 @@ class GroupCommits:
     def check(self) -> None:
         """
         Raises:
+            BrokerUnreachableError: a commit was refused to who we no longer are.
             DeliveryError: a commit was refused since the last time.
             FencedError: another process took over this member.
         """
@@ -104,11 +108,11 @@ class GroupCommits:
             if kept := {home: each for home, each in offsets.items() if home in ours}:
                 self.send(consumer, kept)
                 self.wait(consumer, deadline)
+            self.check()
         except KafkaException as error:
             raise DeliveryError(f"the client takes no commit: {describe(error)}") from error
         except BrokerUnreachableError as error:
             raise DeliveryError(str(error)) from error
-        self.check()
 
     def wait(self, consumer: Consumer, deadline: Deadline) -> None:
         """Reads on until every commit is answered.

@@ -176,8 +176,8 @@ class Rebalances:
     def _stay_away_while_commits_may_come_late(self) -> None:
         """A commit that waits for the coordinator is sent as who the library is when it goes out.
 
-        As the member that lost the partitions we would be refused; as a new one we would set the group back, past
-        whoever has read on meanwhile.
+        As nobody it is refused, which the library takes for a fence: `LibrdkafkaSource` sees to that. As a new member
+        we would set the group back, past whoever has read on meanwhile.
         """
         if self._commits.unanswered:
             log.warning("%d commits are unanswered: waiting with the return to the group", self._commits.unanswered)

@@ -7,7 +7,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from worker.errors import BrokerUnreachableError, DeliveryError, LimelightError
+from worker.errors import BrokerUnreachableError, DeliveryError, FencedError, LimelightError
 from worker.ports import Committed, Offsets, Partition, Record
 from worker.stream.ownership import Ownership
 from worker.transport import terms
@@ -63,39 +63,92 @@ class LibrdkafkaSource:
             BrokerUnreachableError: no broker answered.
             TopicMissingError: a topic does not exist.
         """
+        self._client = client
+        self._topics = topics
+        self._ownership = ownership
         self._rights = Rights(partial(principal, client), "READ", tuple(topics), group_id)
         self.membership = membership
         self._fenced = partial(membership.fenced, "group instance", instance)
         self._offset_gap = offset_gap
         self._session_timeout_seconds = session_timeout_seconds
-        self._is_closed = False
+        self._is_closed = self._is_called_fenced = False
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
-        self._commits = GroupCommits(fenced=self._fenced, done=self._deferred.settle)
-        properties = consumer_properties(group_id, instance, session_timeout_seconds)
+        self._properties = consumer_properties(group_id, instance, session_timeout_seconds)
         self._lookup = lookup.OffsetLookup(client, group_id=group_id)
         try:
             for topic in topics:
                 self._lookup.require(topic)
-            self._consumer = connect(Consumer, "C", client, {**properties, "on_commit": self._commits.take_answer})
+            self._open()
         except LimelightError:
             self._lookup.close()
             raise
+
+    def _open(self) -> None:
+        """Joins the group with a new consumer.
+
+        Raises:
+            BrokerUnreachableError: no broker answered.
+        """
+        self._commits = GroupCommits(fenced=self._find_fence, done=self._deferred.settle)
+        told = {"on_commit": self._commits.take_answer}
+        self._consumer = connect(Consumer, "C", self._client, {**self._properties, **told})
         self._places = Places(self._consumer, self._lookup, deferred=self._deferred.waiting)
         self._rebalances = Rebalances(
             self._consumer,
-            ownership=ownership,
+            ownership=self._ownership,
             deferred=self._deferred,
             commits=self._commits,
             places=self._places,
-            membership=membership,
+            membership=self.membership,
         )
-        self.group_metadata = self._rebalances.group_metadata
-        self._rebalances.subscribe(topics)
+        self._rebalances.subscribe(self._topics)
+
+    def _reopen(self) -> None:
+        """The same in place of a consumer that was called fenced, and will never read again.
+
+        Raises:
+            BrokerUnreachableError: nobody could say who has our name, or no broker answered.
+            FencedError: another process has it.
+        """
+        if not self._has_name():
+            raise self._fenced()
+        ours = self.assignment()
+        self._ownership.forget(ours)
+        self._ownership.part()
+        self._deferred.drop(ours)
+        close(self._consumer)
+        self.membership.member_id = ""
+        self._open()
+        self._is_called_fenced = False
+        log.warning("joining the group anew: it had given this member up, and nobody else has its name")
+
+    def _find_fence(self) -> FencedError | BrokerUnreachableError:
+        """What to raise when the library says that another process took over this member.
+
+        It says so, too, when nobody did: a commit that waits for the coordinator while the group gives us up is sent
+        under our name and as no member, the group refuses that, and the library takes the refusal for final.
+        """
+        self._is_called_fenced = True
+        try:
+            has_name = self._has_name()
+        except BrokerUnreachableError as error:
+            return BrokerUnreachableError(f"the group may have given this member up: {error}")
+        return BrokerUnreachableError("the group had given this member up") if has_name else self._fenced()
+
+    def _has_name(self) -> bool:
+        # The library may have joined again, and not yet told.
+        return self.membership.has_name(self._consumer.memberid() or "")
+
+    def group_metadata(self, *, anew: bool) -> Any:
+        """Implements `worker.transport.transactional.GroupMetadata`."""
+        return self._rebalances.group_metadata(anew=anew)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
         """Implements `worker.ports.Source`."""
         self.membership.attend()
+        if self._is_called_fenced:
+            self._reopen()
         try:
             self._rebalances.require_membership()
             self._catch_up()
@@ -261,7 +314,7 @@ class LibrdkafkaSource:
             return self._rebalances.replaced
         raise_denial(error if isinstance(error, KafkaException) else KafkaException(error), self._rights)
         if FENCED in describe(error):
-            return self._fenced()
+            return self._find_fence()
         if isinstance(error, KafkaError) and error.code() == KafkaError.INVALID_SESSION_TIMEOUT:
             return terms.session_refused(self._session_timeout_seconds)
         return transport_error("reading failed", error)
