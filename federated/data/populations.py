@@ -66,11 +66,13 @@ def split_populations(
     test = np.empty(0, np.int64)
     if shares.test:
         test = np.sort(_hold_out(labels, groups, fraction=shares.test, seed=[seed, _TEST_STREAM]))
-    untested = np.ones(len(labels), bool)
-    untested[test] = False
-    rest = np.flatnonzero(untested)
-    dealt = partition(labels[rest], owners[rest], settings, seed=seed)
-    clients = dealt._replace(rows=rest[dealt.rows])
+        untested = np.ones(len(labels), bool)
+        untested[test] = False
+        rest = np.flatnonzero(untested)
+        dealt = partition(labels[rest], owners[rest], settings, seed=seed)
+        clients = dealt._replace(rows=rest[dealt.rows])
+    else:
+        clients = partition(labels, owners, settings, seed=seed)
     _require_whole_groups(clients, groups)
     training, validation = _set_judges_apart(clients, shares.validation, seed)
     order = _invert(training.rows, len(labels))

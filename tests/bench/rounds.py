@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -101,7 +102,9 @@ def train_demo() -> dict[str, float]:
 
 def alone(step: Callable[..., dict[str, float]], *arguments: object) -> dict[str, float]:
     """Runs `step` in a fresh process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    # One of TensorFlow Federated's dependencies says so at every import.
+    quiet = {"initializer": warnings.filterwarnings, "initargs": ("ignore", "pkg_resources is deprecated")}
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), **quiet) as pool:
         return pool.submit(step, *arguments).result()
 
 
