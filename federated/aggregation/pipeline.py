@@ -210,8 +210,10 @@ class Pipeline:
         shapes = [*self._shapes, COUNTS]
         size, begin = sum(int(np.prod(shape)) for shape in shapes), clients + silent
         self._session = SecureSum(clients=begin, threshold=self._settings.secure_threshold, size=size)
+        # Who came must not decide how coarsely the others are rounded: one client more would move all of them.
+        most = self._plan.cohort_cap if self._plan else begin
         self._resolution = fixed_point.choose_resolution(
-            clients=begin, weight_cap=self._heaviest(), clip=self.clip_bound
+            clients=most, weight_cap=self._heaviest(), clip=self.clip_bound
         )
         resolution = np.array(self._resolution, self._dtype)
         return [[*self._split(mask.view(np.int32), shapes), resolution] for mask in self._session.masks[:clients]]

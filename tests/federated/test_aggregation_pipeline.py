@@ -165,6 +165,17 @@ def test_a_secure_sum_of_a_refused_update_counts_neither_it_nor_its_weight():
     assert_close(aggregate_vectors(build(settings), spoilt, [1.0] * 4), expected, atol=1e-5)
 
 
+def test_the_resolution_of_a_private_secure_sum_does_not_depend_on_who_came(private):
+    settings, updates = AggregationSettings(clip=0.5, secure_sum=True), draw_updates(20)
+    pipeline = build(settings, private())
+    resolutions = {float(local[-1]) for came in (1, 2, 5, 20) for local in pipeline.local(1, range(came))}
+    assert len(resolutions) == 1
+    noise = draw_gaussian(KEY, 1, SHAPES, deviation=NOISE * 0.5)
+    total = [sum(leaves) for leaves in zip(*(clip(update, 0.5) for update in updates), strict=True)]
+    found = aggregate_vectors(pipeline, updates, [1.0] * 20)
+    assert_close(found, [(leaf + part) / 6 for leaf, part in zip(total, noise, strict=True)], rtol=1e-4, atol=1e-5)
+
+
 def test_a_private_round_divides_by_the_expected_cohort_and_adds_the_keyed_noise(private):
     updates = draw_updates(4)
     found = aggregate_vectors(build(AggregationSettings(clip=0.5), private()), updates, [1.0, 50.0, 3.0, 9.0])
