@@ -118,12 +118,24 @@ class RunDirectory:
             OutputError: that cannot be written.
         """
         try:
-            # First: of a run that is marked as finished nobody would look for it.
-            self._remove([self.privacy / KEY])
+            # First: on a full disk it fails, and a run that is not finished needs its key to go on.
             self._write(msgspec.structs.replace(self.load(), finished=True))
+            self.forget_key()
             self._remove([self.checkpoint, *([] if keep_clients else [self.clients])])
         except OSError as error:
             raise OutputError(f"cannot write {self.path}: {error.strerror}. The model is complete.") from error
+
+    def forget_key(self) -> None:
+        """Removes the noise key of a finished run, also one that was killed before it came to that.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        key = self.privacy / KEY
+        try:
+            self._remove([key])
+        except OSError as error:
+            raise OutputError(f"cannot remove the noise key {key}: {error.strerror}. Remove it by hand.") from error
 
     def _write(self, file: RunFile) -> None:
         write_file(self.file, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")

@@ -29,11 +29,12 @@ def run(arguments: argparse.Namespace) -> None:
         DivergenceError: the model's numbers ran over.
         EngineError: the engine's process failed.
         PrivacyError: the run's ledger or noise key cannot be used, or a private run's updates could be others now.
-        OutputError: the model exists already, or cannot be written.
+        OutputError: the model exists already, or cannot be written; or a finished run's noise key cannot be removed.
     """
     directory = RunDirectory(arguments.logs)
     file = directory.load()
     if file.finished:
+        directory.forget_key()
         raise CheckpointError(f"{arguments.logs} holds a run that is finished: {file.out}. There is nothing to resume.")
     figures = Path(file.figures) if file.figures else None
     check_outputs(Path(file.out), log_dir=arguments.logs, figures=figures, data=None)

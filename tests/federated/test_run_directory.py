@@ -1,8 +1,12 @@
 """A run's directory: begun once, not taken from a run that can be resumed, and freed when the model is written."""
 
+import argparse
+import resource
+
 import msgspec
 import pytest
 
+from federated.commands import resume
 from federated.config import Config
 from federated.data.examples import Example
 from federated.errors import CheckpointError, OutputError
@@ -56,6 +60,33 @@ def test_a_finished_run_keeps_its_ledger_and_not_its_key(directory, store):
         (directory.privacy / name).touch()
     directory.finish()
     assert [path.name for path in directory.privacy.iterdir()] == ["ledger.json"]
+
+
+def test_a_run_that_cannot_be_marked_as_finished_keeps_its_key(directory, store):
+    """A disk that is full has no room for run.json."""
+    directory.begin(FILE, store)
+    directory.privacy.mkdir()
+    key = directory.privacy / "noise.key"
+    key.touch()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        with pytest.raises(OutputError, match="File too large"):
+            directory.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert key.exists()
+    assert not directory.load().finished
+
+
+def test_a_finished_run_that_was_killed_with_its_key_loses_it_when_it_is_resumed(directory, store):
+    directory.begin(msgspec.structs.replace(FILE, finished=True), store)
+    directory.privacy.mkdir()
+    key = directory.privacy / "noise.key"
+    key.touch()
+    with pytest.raises(CheckpointError, match="is finished"):
+        resume.run(argparse.Namespace(logs=directory.path))
+    assert not key.exists()
 
 
 def test_states_of_clients_that_are_a_result_stay(directory, store):
