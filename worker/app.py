@@ -23,6 +23,7 @@ from worker.process.garbage import spare_what_stays
 from worker.process.health import HealthServer, Heartbeat, Readiness
 from worker.process.http_server import Orders
 from worker.process.instance import Instance
+from worker.process.patience import open_patiently
 from worker.process.share import ALONE, Share
 from worker.process.start import Start
 from worker.process.stopping import LEAVE_SECONDS, Stopping
@@ -124,7 +125,7 @@ class StreamWorker:
         health = opened.enter_context(self._open_health(stopping))
         log.info("started", health_port=health.port, process_id=os.getpid())
         served = self._open_models(opened)
-        clients = self._open_clients(opened, connections)
+        clients = self._open_clients(opened, connections, stopping)
         reporter = self._build_reporter(served, clients)
         pipeline = self._open_pipeline(opened, served, clients, reporter)
         spare_what_stays()
@@ -165,18 +166,18 @@ class StreamWorker:
         self._start.mark("model_ready_seconds")
         return served
 
-    def _open_clients(self, opened: ExitStack, connections: Connections) -> Clients:
+    def _open_clients(self, opened: ExitStack, connections: Connections, stopping: Stopping) -> Clients:
         """Takes this worker's place in the group; whoever had it before is fenced."""
         settings = self._settings
+        patiently = partial(open_patiently, is_stopping=lambda: stopping.signal is not None)
         instance = opened.enter_context(
             closing(Instance(settings.group_id, settings.instance_id, process=self._share.process))
         )
-        source = connections.open_source(instance=instance.name, ownership=self._ownership)
+        source = patiently(partial(connections.open_source, instance=instance.name, ownership=self._ownership))
         opened.callback(self._part_from, source)
-        sink = opened.enter_context(
-            closing(connections.open_sink(transactional_id=instance.transactional_id, source=source))
-        )
-        feed = opened.enter_context(closing(connections.open_feed(block_seconds=STATUS_SECONDS)))
+        open_sink = partial(connections.open_sink, transactional_id=instance.transactional_id, source=source)
+        sink = opened.enter_context(closing(patiently(open_sink)))
+        feed = opened.enter_context(closing(patiently(partial(connections.open_feed, block_seconds=STATUS_SECONDS))))
         self._readiness.transactions_initialised = True
         return Clients(instance, source, sink, feed)
 

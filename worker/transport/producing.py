@@ -23,9 +23,6 @@ from worker.transport.terms import (
 MISSING_SECONDS = 3.0
 """A topic is called missing when it has been away for so long: somebody may be making it anew."""
 LOOK_AGAIN_SECONDS = 0.2
-OPEN_SECONDS = 30.0
-"""Brokers that are starting let a client in before the coordinator of its transactions has loaded what it knows."""
-OPEN_AGAIN_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +137,7 @@ class ProducingSink(Generic[P]):
         self._doubtful: set[Partition] = set()
         """Where the last of several failures in a row wrote to: it may be gone."""
         self._producer: P | None = None
-        self._open()
+        self._ready_producer()
 
     def partitions(self, topic: str) -> int:
         """Implements `worker.ports.Sink`."""
@@ -163,19 +160,6 @@ class ProducingSink(Generic[P]):
     def close(self) -> None:
         """Implements `worker.ports.Sink`."""
         self._end()
-
-    def _open(self) -> None:
-        patience = Deadline(OPEN_SECONDS)
-        while True:
-            try:
-                self._ready_producer()
-            except BrokerUnreachableError as error:
-                if not patience.remaining_seconds():
-                    raise
-                log.warning("cannot write yet, trying again: %s", error)
-                time.sleep(patience.within(OPEN_AGAIN_SECONDS))
-            else:
-                return
 
     def _ready_producer(self, deadline: Deadline | None = None) -> P:
         if self._producer is None:
