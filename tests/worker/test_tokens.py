@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,7 +15,8 @@ import pytest
 
 from worker.errors import AccessDeniedError, BrokerUnreachableError, LimelightError
 from worker.settings import Settings
-from worker.transport.tokens import describe_token, token_source
+from worker.transport import tokens
+from worker.transport.tokens import MARGIN_SECONDS, describe_token, token_source
 
 pytestmark = pytest.mark.fast
 
@@ -67,6 +69,14 @@ def provider() -> Iterator[Provider]:
         thread.join()
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time, which stands still."""
+    clock = SimpleNamespace(now=time.time())
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: clock.now))
+    return clock
+
+
 def ask(provider: Provider, path: str = "/token") -> Any:
     return token_source(
         Settings(
@@ -103,14 +113,17 @@ def test_the_provider_is_asked_with_id_and_secret_and_not_again_before_time(prov
     assert provider.requests == [(f"Basic {credentials}", form)]
 
 
-def test_a_token_that_is_about_to_expire_is_replaced(provider: Provider) -> None:
-    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 50})
-    source = ask(provider)
+@pytest.mark.parametrize(("lifetime_seconds", "renewal_seconds"), [(3600, 3540), (180, 120), (60, 40), (3, 2)])
+def test_a_token_is_replaced_before_it_expires_and_not_at_each_login(
+    provider: Provider, clock: SimpleNamespace, lifetime_seconds: float, renewal_seconds: float
+) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": lifetime_seconds})
+    source, begin = ask(provider), clock.now
 
-    source.token()
-    source.token()
-
-    assert len(provider.requests) == 2
+    for passed_seconds, requests in ((0, 1), (0.9 * renewal_seconds, 1), (1.01 * renewal_seconds, 2)):
+        clock.now = begin + passed_seconds
+        source.token()
+        assert len(provider.requests) == requests
 
 
 @pytest.mark.parametrize(
@@ -137,8 +150,10 @@ def test_a_refusal_names_the_settings_and_no_secret(provider: Provider, status: 
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, "no answer", "refused"])
-def test_an_outage_ends_nothing_and_the_token_at_hand_is_used_while_it_is_good(provider: Provider, status: Any) -> None:
-    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 5})
+def test_an_outage_ends_nothing_and_the_token_at_hand_is_used_while_it_is_good(
+    provider: Provider, clock: SimpleNamespace, status: Any
+) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 60})
     source = ask(provider)
     kept = source.token()
     if status == "refused":
@@ -149,17 +164,19 @@ def test_an_outage_ends_nothing_and_the_token_at_hand_is_used_while_it_is_good(p
     else:
         provider.status = status
 
+    clock.now = kept.expires - MARGIN_SECONDS - 1
     assert source.token() == kept
-    source._kept = kept._replace(expires=time.time())
+    # It is still good, but a broker that gets it a moment later would refuse it, which ends a worker.
+    clock.now = kept.expires - MARGIN_SECONDS + 1
     with pytest.raises(BrokerUnreachableError, match="LIMELIGHT_SASL_TOKEN_URL") as caught:
         source.token()
     assert caught.value.__suppress_context__
 
 
-def test_a_provider_that_has_changed_its_mind_is_believed(provider: Provider) -> None:
-    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 5})
+def test_a_provider_that_has_changed_its_mind_is_believed(provider: Provider, clock: SimpleNamespace) -> None:
+    provider.answer = msgspec.json.encode({"access_token": "opaque", "expires_in": 60})
     source = ask(provider)
-    source.token()
+    clock.now = source.token().expires - MARGIN_SECONDS - 1
     provider.status = 401
 
     with pytest.raises(AccessDeniedError, match="answers 401"):

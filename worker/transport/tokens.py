@@ -28,6 +28,10 @@ UNTOLD_SECONDS = 300.0
 """How long a token counts as good that does not say it."""
 RENEWAL_SECONDS = 60.0
 """So long before a token expires the next one is asked for: an outage that is shorter is not noticed."""
+RENEWAL_SHARE = 1 / 3
+"""Of the lifetime of a token that lives shorter than three minutes: it would be asked for too often, or each time."""
+MARGIN_SECONDS = 10.0
+"""A token that is used has so long to reach the broker, which refuses an expired one for good."""
 BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 """Statuses of a refusal that passes, as those of 500 and more do."""
 
@@ -101,16 +105,19 @@ class TokenEndpoint:
             self._trust.load_verify_locations(settings.ssl_ca_file)
         self._lock = threading.Lock()
         self._kept: Token | None = None
+        self._renewal = 0.0
+        """When the next one is asked for, in seconds since the epoch."""
 
     def token(self) -> Token:
         """Implements `TokenSource`."""
         with self._lock:
             now = time.time()
-            if self._kept is None or self._kept.expires < now + RENEWAL_SECONDS:
+            if self._kept is None or self._renewal < now:
                 try:
                     self._kept = self._ask()
+                    self._renewal = self._kept.expires - _renewal_seconds(self._kept.expires - now)
                 except BrokerUnreachableError:
-                    if self._kept is None or self._kept.expires <= now:
+                    if self._kept is None or self._kept.expires - MARGIN_SECONDS <= now:
                         raise
             return self._kept
 
@@ -137,6 +144,11 @@ class TokenEndpoint:
         names = ", ".join(variable(name) for name in ("sasl_token_url", "sasl_username", "sasl_password"))
         kind = BrokerUnreachableError if is_passing else AccessDeniedError
         return kind(f"no token to log in with: {mask_credentials(self._url)} {what}. Check {names}.")
+
+
+def _renewal_seconds(lifetime_seconds: float) -> float:
+    """How long before its end a token is replaced that lives for so long from now."""
+    return min(RENEWAL_SECONDS, lifetime_seconds * RENEWAL_SHARE)
 
 
 class _Answer(msgspec.Struct):
