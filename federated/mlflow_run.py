@@ -1,8 +1,8 @@
 """Rounds as a run of an MLflow experiment, for those who compare their trainings there (extra ``mlflow``).
 
-A run that is resumed goes on in the MLflow run that it began. MLflow keeps every point that it is given, so rounds that
-run again after a crash, and come to the same, are not told twice. What goes there is what `rounds.jsonl` holds: of a
-private run not who took part.
+A run that is resumed goes on in the MLflow run that it began; a new one never does. MLflow keeps every point that it is
+given, so rounds that run again after a crash, and come to the same, are not told twice. What goes there is what
+`rounds.jsonl` holds: of a private run not who took part.
 """
 
 import contextlib
@@ -11,37 +11,59 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET
 
 from federated.errors import OutputError
-from federated.run_directory import RunFile
+from federated.run_directory import RunFile, digest_run
 from worker.messages import RoundRecord
 
 EXPERIMENT = "limelight"
 """Where `MLFLOW_EXPERIMENT_NAME` names no other."""
 RUN_TAG = "limelight.run"
+"""Holds the digest of the run: the name of --out may have characters that end a string in a search."""
 ENVIRONMENT = {
     # Nothing about a training leaves for anybody but the server that was named.
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # MLflow would print where it was sent to, behind the one line of figures that standard output is for.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Whatever the user's says."""
+DEFAULTS = {
     # MLflow's own seven attempts would hold up a round for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 """Unless the user's says otherwise."""
-ONE_BATCH = 100
-"""MLflow takes no more parameters at once."""
+PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1_000
+"""MLflow takes no more."""
+
+
+def check_uri(uri: str) -> None:
+    """Refuses what cannot be a tracking server, or would show a password in messages and lists of processes.
+
+    Raises:
+        ValueError: says what is expected in its place.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme not in ("http", "https", "file") or not rest:
+        raise ValueError("not an http://, https:// or file:// address")
+    # An @ wherever it stands: a password that is not encoded may have slashes.
+    if scheme != "file" and "@" in rest:
+        raise ValueError(
+            "an address with a user is shown to others: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
 
 
 @contextlib.contextmanager
-def open_mlflow(uri: str, file: RunFile) -> Iterator[Callable[[RoundRecord], None]]:
+def open_mlflow(uri: str, file: RunFile, *, resumed: bool) -> Iterator[Callable[[RoundRecord], None]]:
     """Sends the settings of a run, and its rounds. A server that fails ends that, and not the training.
 
     Args:
-        uri: of the tracking server. Who must say a name and a password there sets MLflow's own variables.
+        uri: of the tracking server, without a password, see `check_uri`.
         file: what the run was asked for.
+        resumed: it began before: goes on in the run that it has there, if it has one.
 
     Yields:
         Takes the record of each round as soon as it is over.
@@ -49,48 +71,53 @@ def open_mlflow(uri: str, file: RunFile) -> Iterator[Callable[[RoundRecord], Non
     Raises:
         OutputError: the server cannot be used from the beginning.
     """
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if name not in os.environ})
+    os.environ.update(ENVIRONMENT)
+    os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
     from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     failures = (MlflowException, OSError)
     try:
-        run = _Run(uri, file)
+        run = _Run(uri, file, resumed=resumed)
     except failures as error:
         raise OutputError(
-            f"the rounds cannot go to MLflow at {_mask(uri)}: {_describe(error, uri)}. Start it, change --mlflow, or "
-            "leave it out."
+            f"the rounds cannot go to MLflow at {uri}: {_describe(error)}. Start it, change --mlflow, or leave it out."
         ) from error
     lost = False
 
     def tell(action: Callable[[], None]) -> None:
         nonlocal lost
-        if lost:
-            return
         try:
             action()
         except failures as error:
+            if not lost:
+                print(f"note: rounds no longer go to MLflow; training goes on: {_describe(error)}", file=sys.stderr)
             lost = True
-            print(f"note: rounds no longer go to MLflow; training goes on: {_describe(error, uri)}", file=sys.stderr)
+
+    def send(record: RoundRecord) -> None:
+        if not lost:
+            tell(lambda: run.log(record))
 
     status = "FAILED"
     try:
-        yield lambda record: tell(lambda: run.log(record))
+        yield send
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
+        # Also of a run that has lost rounds: the server may be back, and would show it as running for ever.
         tell(lambda: run.end(status))
 
 
 class _Run:
     """A run of MLflow's that belongs to one of ours."""
 
-    def __init__(self, uri: str, file: RunFile) -> None:
+    def __init__(self, uri: str, file: RunFile, *, resumed: bool) -> None:
         from mlflow import MlflowClient  # noqa: PLC0415
 
         self._client = MlflowClient(uri)
-        self._id, self._last_round = self._find(file) or (self._begin(file), 0)
+        found = self._find(file) if resumed else None
+        self._id, self._last_round = found or (self._begin(file), 0)
 
     def log(self, record: RoundRecord) -> None:
         """Sends a round's figures."""
@@ -98,14 +125,14 @@ class _Run:
 
         if record.round <= self._last_round:
             return
-        figures = {"seconds": record.seconds, **_prefixed("train", record.train)}
+        figures = _prefixed("train", record.train)
         if record.heldout is not UNSET:
             figures |= _prefixed("heldout", record.heldout)
-        metrics = [
-            Metric(re.sub(r"[^\w./ :-]", "_", name), value, record.timestamp_ms, record.round)
-            for name, value in figures.items()
-        ]
-        self._client.log_batch(self._id, metrics=metrics)
+        # Last: it tells a run that is resumed which rounds are complete.
+        figures["seconds"] = record.seconds
+        metrics = [Metric(name, value, record.timestamp_ms, record.round) for name, value in figures.items()]
+        for start in range(0, len(metrics), METRICS_AT_ONCE):
+            self._client.log_batch(self._id, metrics=metrics[start : start + METRICS_AT_ONCE])
         self._last_round = record.round
 
     def end(self, status: str) -> None:
@@ -114,7 +141,8 @@ class _Run:
 
     def _find(self, file: RunFile) -> tuple[str, int] | None:
         """The run that was begun for this one before it was interrupted, and its last round."""
-        found = self._client.search_runs([self._experiment()], f"tags.`{RUN_TAG}` = '{file.run}'", max_results=1)
+        wanted = f"tags.`{RUN_TAG}` = '{digest_run(file)}'"
+        found = self._client.search_runs([self._experiment()], wanted, max_results=1)
         if not found:
             return None
         run_id = found[0].info.run_id
@@ -125,11 +153,11 @@ class _Run:
     def _begin(self, file: RunFile) -> str:
         from mlflow.entities import Param  # noqa: PLC0415
 
-        tags = {RUN_TAG: file.run, **_prefixed("environment", file.environment)}
+        tags = {RUN_TAG: digest_run(file), **_prefixed("environment", file.environment)}
         run_id: str = self._client.create_run(self._experiment(), run_name=file.run, tags=tags).info.run_id
         params = [Param(name, str(value)) for name, value in _flatten(msgspec.to_builtins(file.config))]
-        for start in range(0, len(params), ONE_BATCH):
-            self._client.log_batch(run_id, params=params[start : start + ONE_BATCH])
+        for start in range(0, len(params), PARAMS_AT_ONCE):
+            self._client.log_batch(run_id, params=params[start : start + PARAMS_AT_ONCE])
         return run_id
 
     def _experiment(self) -> str:
@@ -139,7 +167,15 @@ class _Run:
 
 
 def _prefixed(prefix: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}/{name}": value for name, value in figures.items()}
+    return {f"{prefix}/{_encode(name)}": value for name, value in figures.items()}
+
+
+def _encode(name: str) -> str:
+    """What MLflow does not take, by code point, so that no two labels share a name: ``a,b`` becomes ``aU002Cb``.
+
+    A slash it would take, but not each path that one makes.
+    """
+    return re.sub(r"[^\w. :-]", lambda found: f"U{ord(found[0]):04X}", name)
 
 
 def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -151,10 +187,5 @@ def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
-def _mask(uri: str) -> str:
-    """The address without the name and the password that may stand in it."""
-    return uri.replace(f"{urlsplit(uri).netloc.rpartition('@')[0]}@", "", 1)
-
-
-def _describe(error: Exception, uri: str) -> str:
-    return str(error).replace(uri, _mask(uri)).partition("\n")[0].rstrip(".")
+def _describe(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")

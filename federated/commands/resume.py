@@ -47,4 +47,4 @@ def run(arguments: argparse.Namespace) -> None:
     now = describe_environment()
     if changed := [name for name, value in file.environment.items() if now.get(name) != value]:
         print(f"note: {', '.join(changed)} changed since; the last bits of the model may differ", file=sys.stderr)
-    run_training(directory, file, federation, privacy=privacy, arguments=arguments)
+    run_training(directory, file, federation, privacy=privacy, arguments=arguments, resumed=True)

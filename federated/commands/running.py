@@ -13,7 +13,7 @@ import msgspec
 
 from federated.data.clients import Federation
 from federated.errors import OutputError
-from federated.mlflow_run import open_mlflow
+from federated.mlflow_run import check_uri, open_mlflow
 from federated.run_directory import RunDirectory, RunFile
 from federated.training_topic import open_topic
 from worker.files import write_file
@@ -32,7 +32,10 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         "--bootstrap-servers", metavar="H:P", help="send each round to the topic limelight.training of this broker"
     )
     parser.add_argument(
-        "--mlflow", type=_mlflow, metavar="URI", help="send each round to this tracking server of MLflow"
+        "--mlflow",
+        type=_mlflow,
+        metavar="URI",
+        help="send each round to this tracking server of MLflow (http, https or file)",
     )
 
 
@@ -40,6 +43,10 @@ def _mlflow(uri: str) -> str:
     # Here, so that it is said before anything was read.
     if find_spec("mlflow") is None:
         raise argparse.ArgumentTypeError("MLflow is not installed: pip install 'limelight[mlflow]'")
+    try:
+        check_uri(uri)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
     return uri
 
 
@@ -50,6 +57,7 @@ def run_training(
     *,
     privacy: "Privacy | None",
     arguments: argparse.Namespace,
+    resumed: bool = False,
 ) -> None:
     """Trains, writes the model and the figures, and prints one line.
 
@@ -59,6 +67,7 @@ def run_training(
         federation: its clients.
         privacy: of a differentially private run.
         arguments: say where the rounds go beside the logs, see `add_report_arguments`.
+        resumed: the run began before.
 
     Raises:
         AggregationError: too few clients for the aggregation.
@@ -69,7 +78,7 @@ def run_training(
     """
     _announce(file, federation)
     try:
-        with _open_reports(arguments, file) as reports:
+        with _open_reports(arguments, file, resumed=resumed) as reports:
             result = _train(directory, file, federation, privacy, reports)
     except (KeyboardInterrupt, SystemExit):
         print(
@@ -87,13 +96,13 @@ def run_training(
 
 
 @contextmanager
-def _open_reports(arguments: argparse.Namespace, file: RunFile) -> Iterator[Reports]:
+def _open_reports(arguments: argparse.Namespace, file: RunFile, *, resumed: bool) -> Iterator[Reports]:
     with ExitStack() as opened:
         reports = []
         if arguments.bootstrap_servers:
             reports.append(opened.enter_context(open_topic(arguments.bootstrap_servers)))
         if arguments.mlflow:
-            reports.append(opened.enter_context(open_mlflow(arguments.mlflow, file)))
+            reports.append(opened.enter_context(open_mlflow(arguments.mlflow, file, resumed=resumed)))
         yield reports
 
 
