@@ -91,7 +91,7 @@ class TransactionalProducers(Producers[P], Protocol[P]):
     """The same for producers with a transactional id."""
 
     def begin(self, producer: P) -> None:
-        """Begins a transaction, which waits for nobody."""
+        """Begins a transaction, which waits for no broker."""
         ...
 
     def send_offsets(self, producer: P, offsets: Mapping[Partition, Committed], group: Any, deadline: Deadline) -> None:
