@@ -28,8 +28,9 @@ class ModelSettings(BaseSettings):
     """How often the registry's deployment file is read. For so long, workers of a group may answer with different
     versions after a change."""
     golden_limit_seconds: Seconds = 0.1
-    """A worker that runs takes no version over that needs longer for one of its golden records. What it starts with is
-    not timed."""
+    """A worker that runs takes no version over that it has to load and that needs longer for one of its golden records.
+    What it loads at its start, a canary included, and what answered before are not timed, nor is a version in memory
+    that is promoted."""
     cache_dir: Path | None = None
     """Where downloads are kept until no worker has used them for 30 days, and batch sizes that were found. The default
     is limelight in XDG_CACHE_HOME, or in .cache of the home directory."""

@@ -106,6 +106,27 @@ def test_a_start_is_not_timed_but_what_is_taken_over_afterwards_is(
     assert set(names(follower, make_events(3))) == {(2, second)}
 
 
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_what_answered_before_is_not_timed(
+    *, following: Any, versions: list[Path], make_events: Events, is_loaded: bool
+) -> None:
+    """A rollback is what somebody does whose machine is in trouble."""
+    first, second = (following.publish(path) for path in versions[:2])
+    for version in (first, second):
+        following.promote(version)
+    following.limit_seconds = 1e-9
+    follower = following.open()
+    if is_loaded:
+        follower.poll()
+        assert set(follower._loaded) == {first, second}
+
+    following.roll_back()
+    follower.poll()
+
+    assert follower.problem == ""
+    assert set(names(follower, make_events(3))) == {(3, first)}
+
+
 def test_a_child_is_not_timed(versions: list[Path]) -> None:
     """It runs beside the worker, or only when nobody else wants to: its pace says nothing about the model."""
     settings = Settings(registry="r", model_name="tiny", golden_limit_seconds=1e-9)
