@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from federated.data.clients import Federation
-from federated.errors import OutputError
+from federated.errors import CheckpointError, EngineError, OutputError
 from federated.mlflow_run import check_uri, open_mlflow
 from federated.run_directory import RunDirectory, RunFile
 from federated.training_topic import open_topic
@@ -85,6 +85,15 @@ def run_training(
             f"interrupted: no model was written. Go on with: python -m federated resume {directory.path}",
             file=sys.stderr,
         )
+        raise
+    except (CheckpointError, EngineError, OutputError):
+        if privacy and not Path(file.out).exists():
+            # Its ledger has begun: the same command would be refused.
+            print(
+                f"note: this private run has begun. With the cause removed, go on with: python -m federated resume "
+                f"{directory.path}",
+                file=sys.stderr,
+            )
         raise
     if file.figures:
         _write_figures(Path(file.figures), result)

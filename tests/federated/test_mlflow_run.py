@@ -240,6 +240,21 @@ def test_a_server_that_is_not_there_is_named(file, monkeypatch):
         reports.__enter__()
 
 
+def test_a_private_run_whose_server_is_not_there_is_not_lost(tmp_path, monkeypatch, capsys):
+    """Its ledger has begun, so that the same command would be refused."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    logs = tmp_path / "model-logs"
+    changes = ["data.records=400", "data.clients=10", "privacy.sampling=local", "aggregation.clip=1"]
+    words = ["--preset", "demo", "--out", str(tmp_path / "model"), "--epsilon", "6", "--delta", "1e-3"]
+    for change in changes:
+        words += ["--set", change]
+    for command in (["train", *words], ["resume", str(logs)]):
+        assert main([*command, "--mlflow", "http://127.0.0.1:1"]) == 1
+        *_, note, error = capsys.readouterr().err.splitlines()
+        assert note.endswith(f"go on with: python -m federated resume {logs}")
+        assert error.startswith("error: the rounds cannot go to MLflow")
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
