@@ -81,7 +81,14 @@ def run_rounds(
     with contextlib.closing(prefetch((cohort, server.pack(cohort)) for cohort in cohorts)) as rounds:
         for cohort, packed in () if state.stopped else rounds:
             train, heldout = _run_round(
-                server, cohort, packed, config=config, state=state, evaluate=evaluate, privacy=privacy
+                server,
+                cohort,
+                packed,
+                config=config,
+                state=state,
+                evaluate=evaluate,
+                privacy=privacy,
+                most=len(clients),
             )
             seconds = time.monotonic() - started
             record = _describe(run, config, cohort, train, heldout, seconds=seconds, privacy=privacy)
@@ -108,8 +115,9 @@ def _run_round(
     state: RunState,
     evaluate: Callable[[Leaves], dict[str, float]],
     privacy: Privacy | None,
+    most: int,
 ) -> tuple[dict[str, float], dict[str, float] | UnsetType]:
-    """Trains a cohort and, if it is time, judges the model; returns both figures."""
+    """Trains a cohort, of `most` clients at most, and, if it is time, judges the model; returns both figures."""
     training = config.training
     try:
         train = _learn(server, cohort, packed, state)
@@ -120,7 +128,7 @@ def _run_round(
         _require_finite("the loss", train.get("loss", 0.0))
         _require_finite("a weight of the model", *model)
         state.latest.append(model)
-        if not privacy and (missing := training.clients_per_round - len(cohort.clients) - cohort.silent):
+        if not privacy and (missing := min(training.clients_per_round, most) - len(cohort.clients) - cohort.silent):
             train["missing"] = float(missing)
         traffic = server.measure_traffic(eight_bits=config.aggregation.eight_bits)
         # How many come to a private round is not told.

@@ -91,6 +91,12 @@ def bytes_of(records: list[RoundRecord]) -> list[float]:
     return [record.train["bytes"] for record in records]
 
 
+def test_nobody_is_missing_where_more_were_asked_for_than_there_are():
+    _, records, *_ = run(TrainingConfig(rounds=1, clients_per_round=20))
+    assert len(records[0].clients) == len(CLIENTS)
+    assert "missing" not in records[0].train
+
+
 def test_each_round_is_recorded_with_what_it_did():
     server, records, *_ = run(TrainingConfig(rounds=4, clients_per_round=3))
     assert [(record.run, record.round, record.rounds) for record in records] == [("test", n, 4) for n in (1, 2, 3, 4)]
