@@ -94,7 +94,7 @@ def train_demo() -> dict[str, float]:
         trained = train(config, federation, build_evaluation(config, federation)[1])
     first, *_ = trained.records
     return {
-        "compiled_shapes": trained.compiled_shapes,
+        "compiled_shapes": trained.engine.compiled_shapes,
         "demo_rounds": len(trained.records),
         "demo_first_seconds": first.seconds,
     }

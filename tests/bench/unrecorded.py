@@ -8,6 +8,7 @@ from federated.algorithms.definition import Leaves
 from federated.assembly import attack_data, open_server
 from federated.config import Config
 from federated.data.clients import Federation
+from federated.engines.cohort import Engine
 from federated.evaluation.judge import Judge
 from federated.models.classifier import Classifier, build_classifier
 from federated.privacy.opening import Privacy
@@ -25,8 +26,8 @@ class Trained(NamedTuple):
     outcome: Outcome
     state: RunState
     records: list[RoundRecord]
-    compiled_shapes: int
-    """Of micro-shards."""
+    engine: Engine
+    """It is closed; what it counted stays."""
 
 
 def describe_sizes(federation: Federation) -> dict[str, int]:
@@ -60,4 +61,4 @@ def train(config: Config, federation: Federation, evaluate: Evaluate, *, privacy
             save=lambda *, last: None,
             privacy=privacy,
         )
-        return Trained(outcome, state, records, server._engine.compiled_shapes)
+        return Trained(outcome, state, records, server._engine)
