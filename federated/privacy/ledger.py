@@ -12,9 +12,12 @@ round with the same cohort and, because it comes from the same key, the same noi
 released, or would have been. So a round is charged once, and nothing is ever given back.
 
 That holds only as long as the clients' updates are the same too, bit for bit: two releases of other updates with one
-noise differ by what was sent. So the ledger names the key and all that decides the updates (`Origin`), and a run of
-which any of it has changed is refused. The nodes of a Ray cluster are taken to be of one kind. The promise, with its
-noise, is the one that was written when the run began.
+noise differ by what was sent. So the ledger names the key and what decides the updates (`Origin`), and a run of which
+any of it has changed is refused. The promise, with its noise, is the one that was written when the run began.
+
+What `Origin` does not see must be left as it was by whoever resumes a run: flags in the environment (``XLA_FLAGS``,
+``TF_*``), and the code of a checkout that is installed to be edited, whose version stays the same. The nodes of a Ray
+cluster are taken to be of one kind.
 """
 
 from pathlib import Path
@@ -29,7 +32,7 @@ from worker.files import write_file
 
 
 class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What decides the clients' updates, bit for bit."""
+    """What decides the clients' updates, bit for bit, but for what the module names."""
 
     run: str = ""
     """Digest of ``run.json``: the run's name and its configuration."""
@@ -166,7 +169,8 @@ def open_ledger(path: Path, key: NoiseKey, origin: Origin = UNBOUND) -> Ledger:
         ) from error
     except msgspec.DecodeError as error:
         raise PrivacyError(
-            f"{path} is not a ledger: {error}. What the run has spent is unknown; start anew."
+            f"{path} is not a ledger, or another version began it: {error}. What the run has spent is unknown; start "
+            "anew."
         ) from error
     if found.key_fingerprint != key.fingerprint():
         raise PrivacyError(f"{path} was written with another noise key. Resume with the key of the run, or start anew.")

@@ -1,3 +1,4 @@
+import json
 import os
 import stat
 
@@ -93,6 +94,15 @@ def test_a_run_whose_ledger_is_gone_cannot_go_on(tmp_path):
 def test_a_damaged_ledger_is_refused(tmp_path, content):
     (tmp_path / "ledger.json").write_bytes(content)
     with pytest.raises(PrivacyError, match="is not a ledger"):
+        open_ledger(tmp_path / "ledger.json", KEY)
+
+
+def test_a_ledger_of_another_version_is_said_to_be_one(tmp_path):
+    begin_ledger(tmp_path / "ledger.json", PLAN, KEY)
+    content = json.loads((tmp_path / "ledger.json").read_text())
+    del content["origin"]
+    (tmp_path / "ledger.json").write_text(json.dumps(content))
+    with pytest.raises(PrivacyError, match=r"or another version began it: .*origin"):
         open_ledger(tmp_path / "ledger.json", KEY)
 
 
