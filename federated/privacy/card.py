@@ -10,9 +10,11 @@ _NOT_COVERED = {
     "histograms": "of held-out examples, counted without noise",
     "held-out metrics": "about people whose examples were held out, computed without noise",
     "test set metrics": "where a test set was kept and opened: about people whose examples are in it, without noise",
-    "round metrics": "loss, accuracy and refused updates of each cohort without noise, and what they tell of its size",
+    "round metrics": "loss, accuracy and refused updates of each cohort, exact: the number of its examples can be "
+    "computed from them, and a round without them had nobody",
     "durations": "of each round and of the run: longer where more clients came, and where they have more examples",
-    "personal models": "Ditto's and fine-tuned ones, each made from one client's examples; figures in personal.json",
+    "personal models": "Ditto's and fine-tuned ones, each made from one client's examples; figures in personal.json. "
+    "The names of Ditto's files tell who was chosen and when, and sampling counts only against those who do not know",
 }
 _PUBLIC = {
     "configuration": "preset, architecture, rounds, public seed",

@@ -38,6 +38,8 @@ def test_every_released_item_is_covered_public_or_said_not_to_be_covered():
     for name in (*uncovered, "round metrics", "durations", "personal models"):
         assert items[name].status == "not covered", name
     assert items["clip"].status == "public"
+    assert "the number of its examples can be computed" in items["round metrics"].note
+    assert "who was chosen" in items["personal models"].note
 
 
 def test_a_clip_that_followed_the_updates_is_covered_and_not_public():
