@@ -42,7 +42,8 @@ from worker.transport.terms import client_id
 POLL_SECONDS = 0.2
 """Longest wait for records, and so for noticing SIGTERM on an idle topic."""
 STALLED_SECONDS = 90.0
-"""/livez fails after this long without a turn of the loop: longer than a rebalance or a delivery may take."""
+"""/livez fails after so long without progress, not counting the time that a delivery is given: it is longer than a
+rebalance, or a suspect on which its child hangs, may take."""
 UNSETTLED_SECONDS = 15.0
 """/readyz fails when what a delivery left open cannot be ended for so long: longer than the brokers need to replace one
 that died."""
@@ -90,7 +91,8 @@ class StreamWorker:
         self._clock = SystemClock()
         self._metrics = Metrics()
         self._readiness = Readiness(reading=not is_paused)
-        self._heartbeat = Heartbeat(self._clock, limit_seconds=STALLED_SECONDS)
+        limit_seconds = STALLED_SECONDS + settings.delivery_deadline_seconds
+        self._heartbeat = Heartbeat(self._clock, limit_seconds=limit_seconds)
         self._ownership = Ownership()
         self._is_departure = False
         self._pipeline: Pipeline | None = None
@@ -170,11 +172,13 @@ class StreamWorker:
         """Takes this worker's place in the group; whoever had it before is fenced."""
         settings = self._settings
         patiently = partial(open_patiently, is_stopping=lambda: stopping.signal is not None)
+        self._heartbeat.beat()  # loading the models may have taken long, and so may each of these
         instance = opened.enter_context(
             closing(Instance(settings.group_id, settings.instance_id, process=self._share.process))
         )
         source = patiently(partial(connections.open_source, instance=instance.name, ownership=self._ownership))
         opened.callback(self._part_from, source)
+        self._heartbeat.beat()
         open_sink = partial(connections.open_sink, transactional_id=instance.transactional_id, source=source)
         sink = opened.enter_context(closing(patiently(open_sink)))
         feed = opened.enter_context(closing(patiently(partial(connections.open_feed, block_seconds=STATUS_SECONDS))))
@@ -299,5 +303,6 @@ class StreamWorker:
         return self._until is None or stopping.signal is None or pipeline.is_finished
 
     def _time(self, stage: str) -> AbstractContextManager[None]:
-        # A slice of a slow model may take long: its micro-batches are progress, too.
-        return self._metrics.stream.time_stage(stage, done=self._heartbeat.beat)
+        # A slice of a slow model may take long: its micro-batches are progress, too. A poll is none: while a scoring
+        # hangs, polling goes on.
+        return self._metrics.stream.time_stage(stage, done=None if stage == "poll" else self._heartbeat.beat)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from worker.answers.answering import Answerer
+from worker.answers.answering import Answerer, Timer
 from worker.answers.batching import caps_for
 from worker.answers.tuning import Tuner
 from worker.bundle import Bundle
@@ -51,6 +51,7 @@ class Member:
         prove: Callable[[], None] = lambda: None,
         name: str = "only",
         open_sink: Callable[[MemoryBroker, MemorySource], Sink] | None = None,
+        timer: Timer = lambda _: nullcontext(),
     ) -> None:
         self.ownership = Ownership()
         self.source = MemorySource(broker, "events", self.ownership)
@@ -73,7 +74,7 @@ class Member:
             breaker=CircuitBreaker(prove, changed=lambda _: None, probe_seconds=0),
             slice_records=SLICE_RECORDS,
             slice_bytes=1 << 20,
-            timer=lambda _: nullcontext(),
+            timer=timer,
             aborted=lambda _: None,
         )
 

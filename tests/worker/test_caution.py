@@ -152,8 +152,8 @@ def test_finding_the_killer_is_told_and_so_is_every_step(deadly: Any) -> None:
     with closing(cautious):
         cautious.answer(records(b"a", b"kill", b"b"), suspect=True)
 
-    # One for each child that has loaded the model, and one for each time that a record is asked for.
-    assert told == ["step"] * 5 + ["found"] + ["step"] * 2
+    # One for each child that has loaded the model or has ended, and one for each time that a record is asked for.
+    assert told == ["step"] * 7 + ["found"] + ["step"] * 2
 
 
 @pytest.mark.parametrize(("value", "reason"), [(b"kill", "died of SIGKILL"), (b"exit", "ended with status 3")])

@@ -133,6 +133,7 @@ class CautiousAnswering(Generic[Plan]):
             except ChildEndedError as error:
                 reason = str(error)
                 self.close()
+                self._progressed()  # another child may take long to start, after one that hung for long
         self._found()
         log.error("a record kills the process that scores it", position=str(record.position), reason=reason)
         return UnscorableError(f"the record kills the process that scores it: {reason}.")
