@@ -41,7 +41,7 @@ class Membership(Protocol):
         ...
 
     def has_name(self, member_id: str) -> bool:
-        """True if it is us whom the group knows under our name.
+        """True if the group knows nobody else under our name: us, or nobody.
 
         Args:
             member_id: what the group may call us, besides what we know of.

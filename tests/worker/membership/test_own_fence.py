@@ -33,10 +33,11 @@ def test_who_is_refused_for_a_late_commit_of_its_own_joins_again(cluster: Cluste
         member.poll(at_least=3)
         source, deadline = member.source, Deadline(120)
 
-        def poll() -> None:
+        def poll() -> list[int]:
             assert deadline.remaining_seconds() > 0, "it did not come to that"
             with suppress(BrokerUnreachableError):
-                source.poll(max_records=10, timeout_seconds=0.1)
+                return [record.offset for record in source.poll(max_records=10, timeout_seconds=0.1)]
+            return []
 
         def poll_with_a_commit_on_its_way() -> None:
             if not source._commits.unanswered:
@@ -50,12 +51,9 @@ def test_who_is_refused_for_a_late_commit_of_its_own_joins_again(cluster: Cluste
         node.start()
         while not source._is_called_fenced:
             poll_with_a_commit_on_its_way()
-        while not member.ownership.joined:
-            poll()
-
-        read = []
-        while len(read) < 3:
-            read += source.poll(max_records=10, timeout_seconds=0.1)
-        assert [record.offset for record in read] == [0, 1, 2]
+        read: list[int] = []
+        while not member.ownership.joined or len(read) < 3:
+            read += poll()
+        assert read == [0, 1, 2]
         source.commit({home: Committed(3, "next")})
         assert source.committed([home]) == {home: Committed(3, "next")}

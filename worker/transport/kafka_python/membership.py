@@ -123,7 +123,7 @@ class KafkaMembership:
                 holder = self._describe(admin)
         except KafkaError as error:
             raise transport_error(f"group {self._group_id!r} cannot be asked who has a name", error) from error
-        return holder is not None and holder["member_id"] in (self._last_member_id, member_id)
+        return holder is None or holder["member_id"] in (self._last_member_id, member_id)
 
     def remove(self) -> None:
         """Implements `worker.transport.membership.Membership`."""

@@ -58,7 +58,7 @@ class Rebalances:
         self._topics: list[str] = []
         self._is_away = False
         """True while we keep from joining anew."""
-        self._was_given_up = False
+        self._was_given_up = self._is_over = False
         self.replaced: FencedError | None = None
         """Why no commit, and no poll, can succeed any more."""
         self._not_granted: list[Partition] = []
@@ -72,6 +72,10 @@ class Rebalances:
         self._topics = list(topics)
         self._is_away = False
         self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def end(self) -> None:
+        """The member is replaced by another of ours: what the group decides of it from now on is nobody's concern."""
+        self._is_over = True
 
     def require_membership(self) -> None:
         """
@@ -108,6 +112,8 @@ class Rebalances:
 
     def group_metadata(self, *, anew: bool) -> Any:
         """Implements `worker.transport.transactional.GroupMetadata`."""
+        if self._is_over:
+            raise DeliveryError("the member that read this is about to be replaced by another of ours")
         noted = self._noted
         if anew or noted is None:
             noted = self._look_up_identity()
@@ -120,7 +126,10 @@ class Rebalances:
         metadata = self._consumer.consumer_group_metadata()
         return _Identity(self._consumer.memberid() or "", metadata)
 
-    def _assigned(self, _: Consumer, assigned: list[TopicPartition]) -> None:
+    def _assigned(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        if self._is_over:
+            consumer.incremental_assign([])
+            return
         self._note_member_id()
         partitions = _homes(assigned)
         self._places.add(partitions)
@@ -145,7 +154,7 @@ class Rebalances:
             self._grant(ours)
 
     def _revoked(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
-        if self._consumer.memberid() != self._membership.member_id:
+        if self._is_over or consumer.memberid() != self._membership.member_id:
             self._lost(consumer, revoked)
             return
         partitions = _homes(revoked)
@@ -159,6 +168,9 @@ class Rebalances:
         # Not called for who owned nothing. Woken after a suspension, the library's own thread looks at its session
         # before anything else, even at max.poll.interval.ms, and has joined anew before we could ask who has our name.
         partitions = _homes(lost)
+        if self._is_over:
+            self._places.remove(partitions)
+            return
         self._ownership.forget(partitions)
         self._ownership.part()
         try:

@@ -79,20 +79,22 @@ class LibrdkafkaSource:
         try:
             for topic in topics:
                 self._lookup.require(topic)
-            self._open()
+            self._join(*self._connect())
         except LimelightError:
             self._lookup.close()
             raise
 
-    def _open(self) -> None:
-        """Joins the group with a new consumer.
+    def _connect(self) -> tuple[Consumer, GroupCommits]:
+        """A consumer that has not joined yet.
 
         Raises:
             BrokerUnreachableError: no broker answered.
         """
-        self._commits = GroupCommits(fenced=self._find_fence, done=self._deferred.settle)
-        told = {"on_commit": self._commits.take_answer}
-        self._consumer = connect(Consumer, "C", self._client, {**self._properties, **told})
+        commits = GroupCommits(fenced=self._find_fence, done=self._deferred.settle)
+        return connect(Consumer, "C", self._client, {**self._properties, "on_commit": commits.take_answer}), commits
+
+    def _join(self, consumer: Consumer, commits: GroupCommits) -> None:
+        self._consumer, self._commits = consumer, commits
         self._places = Places(self._consumer, self._lookup, deferred=self._deferred.waiting)
         self._rebalances = Rebalances(
             self._consumer,
@@ -105,7 +107,7 @@ class LibrdkafkaSource:
         self._rebalances.subscribe(self._topics)
 
     def _reopen(self) -> None:
-        """The same in place of a consumer that was called fenced, and will never read again.
+        """Joins with a new consumer in place of one that was called fenced, and will never read again.
 
         Raises:
             BrokerUnreachableError: nobody could say who has our name, or no broker answered.
@@ -113,13 +115,15 @@ class LibrdkafkaSource:
         """
         if not self._has_name():
             raise self._fenced()
+        successor = self._connect()
         ours = self.assignment()
         self._ownership.forget(ours)
         self._ownership.part()
         self._deferred.drop(ours)
+        self._rebalances.end()
         close(self._consumer)
         self.membership.member_id = ""
-        self._open()
+        self._join(*successor)
         self._is_called_fenced = False
         log.warning("joining the group anew: it had given this member up, and nobody else has its name")
 
