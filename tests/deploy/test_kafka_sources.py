@@ -123,6 +123,7 @@ def test_java_compiles_as_well_as_it_can_where_that_is_asked_for(*, optimize: bo
     for distribution in (JarDistribution(Path("java"), []), docker.DockerDistribution()):
         command = distribution.run_command(*files, {}, optimize=optimize)
         assert ("-XX:TieredStopAtLevel=1" in command) is not optimize
+        assert ("-Xmx1g" in command) is optimize
 
 
 def test_a_container_shares_network_and_node_directory_and_nothing_else() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.answers.batching import Caps, caps_for, plan_batches
+from worker.answers.batching import Caps, caps_among, caps_for, plan_batches
 
 pytestmark = pytest.mark.fast
 
@@ -46,3 +46,24 @@ def test_sorting_saves_padding() -> None:
 
     arrival = [list(range(start, start + 4)) for start in (0, 4)]
     assert cells(plan(lengths, caps_for(4))) < cells(arrival) * 0.6
+
+
+@given(st.integers(0, 600), st.integers(0, 600), st.builds(Caps, st.integers(1, 200), st.integers(1, 9_000)))
+def test_fewer_rows_get_smaller_batches_and_many_get_no_larger_ones(fewer: int, more: int, caps: Caps) -> None:
+    fewer, more = sorted((fewer, more))
+    small, large = (caps_among(rows, caps, found_among=256) for rows in (fewer, more))
+
+    assert Caps(1, 1) <= small
+    assert small.rows <= large.rows <= caps.rows
+    assert small.cells <= large.cells <= caps.cells
+    assert caps_among(256, caps, found_among=256) == caps
+
+
+def test_a_small_slice_is_padded_less() -> None:
+    lengths = np.random.default_rng(3).geometric(1 / 12, 32)
+
+    def padding(caps: Caps) -> int:
+        batches = [lengths[batch] for batch in plan_batches(lengths, caps)]
+        return sum(int(batch.max() * len(batch) - batch.sum()) for batch in batches)
+
+    assert padding(caps_among(32, caps_for(32), found_among=256)) < padding(caps_for(32)) * 0.6

@@ -40,7 +40,7 @@ def change(entry: dict[str, Any], **changes: Any) -> bytes:
         lambda _: b"\xff\x00",
         lambda _: b"[]",
         lambda entry: change(entry, bundle="other"),
-        lambda entry: change(entry, schema_version=2),
+        lambda entry: change(entry, schema_version=1),
         lambda entry: change(entry, machine=[*MACHINE[:-1], "9"]),
         lambda entry: change(entry, caps=[0, 5]),
         lambda entry: change(entry, caps=["a", 5]),

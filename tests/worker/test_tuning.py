@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.answers.answering import Answer, Answerer
-from worker.answers.batching import Caps
+from worker.answers.batching import Caps, caps_among
 from worker.answers.tuning import CANDIDATES, DEFAULT, MARGIN, ROUNDS, SLICE_ROWS, Tuner
 from worker.bundle import Bundle
 from worker.messages import Prediction
@@ -69,8 +69,17 @@ def test_small_slices_and_refused_rows_do_not_count() -> None:
     for lengths in (FULL[:-1], np.append(FULL[:-1], 0)):
         for _ in range(100):
             trial = tuner.begin(lengths)
-            assert (trial.caps, trial.tokens) == (DEFAULT, 0)
+            assert (trial.caps, trial.tokens) == (caps_among(SLICE_ROWS - 1, DEFAULT, found_among=SLICE_ROWS), 0)
             tuner.end(trial)
+
+
+def test_small_slices_are_cut_into_small_batches_whatever_was_found() -> None:
+    found = Caps(20, 800)
+    small = np.full(SLICE_ROWS // 4, 5, np.int64)
+
+    assert Tuner(found).begin(small).caps == Caps(10, 400)
+    assert Tuner(found).begin(FULL).caps == found
+    assert Tuner(found).begin(np.zeros(3, np.int64)).caps == Caps(1, 1)
 
 
 def test_what_is_known_is_not_measured() -> None:

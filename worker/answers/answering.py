@@ -183,7 +183,7 @@ class Answerer:
     def _answer_batch(self, readable: _Readable, trial: Trial, batch: Sequence[int]) -> list[tuple[Event, Answer]]:
         answered: list[tuple[Event, Answer]] = []
         for rows, scores in self._score(readable.texts, batch, trial):
-            with self._timer("encode"):
+            with self._timer("encode"), trial.measured():
                 answers = self._write(readable, rows, scores)
             answered += zip([readable.events[row] for row in rows], answers, strict=True)
         return answered

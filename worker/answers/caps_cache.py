@@ -15,7 +15,7 @@ import structlog
 from worker.answers.batching import Caps
 from worker.files import write_file
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 log = structlog.get_logger("worker")
 

@@ -4,10 +4,10 @@ Small batches pay the costs of a call for few records; large ones outgrow the pr
 Where the best lies differs from model to model and from machine to machine.
 
 How it decides. While it is looking, each slice of at least `SLICE_ROWS` is a trial of one of `CANDIDATES`, in turn:
-the time that the model took for the slice, divided by the slice's tokens without padding, so that padding counts as
-cost. After `ROUNDS` trials of each, the candidate with the lowest median is taken if it is cheaper than the default by
-more than `MARGIN`, and nothing is measured any more. Smaller slices are scored with the default and do not count: a
-worker that has little to do need not be faster.
+the time that scoring the slice and writing its answers took, divided by the slice's tokens without padding, so that
+padding counts as cost. After `ROUNDS` trials of each, the candidate with the lowest median is taken if it is cheaper
+than the default by more than `MARGIN`, and nothing is measured any more. Smaller slices do not count; their batches are
+smaller, too (see `worker.answers.batching.caps_among`).
 
 What it costs: `ROUNDS` slices for each candidate, once for a bundle and a machine, of which most are no slower than
 with the default. It never changes an answer by more than the 1e-6 by which a row's batch may.
@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from worker.answers.batching import Caps, caps_for
+from worker.answers.batching import Caps, caps_among, caps_for
 
 DEFAULT_ROWS = 32
 CANDIDATES = tuple(map(caps_for, (8, 16, DEFAULT_ROWS, 64, 128)))
@@ -50,7 +50,7 @@ class Trial:
         self.caps = caps
         self.tokens = tokens
         self.seconds = 0.0
-        """In the model, of all lanes together."""
+        """Scoring and writing, of all lanes together."""
         self._lock = threading.Lock()
 
     @contextmanager
@@ -82,8 +82,9 @@ class Tuner:
         Args:
             lengths: `[N]`, tokens of each row.
         """
-        if not self._costs or np.count_nonzero(lengths) < SLICE_ROWS:
-            return Trial(self._caps, 0)
+        rows = np.count_nonzero(lengths)
+        if not self._costs or rows < SLICE_ROWS:
+            return Trial(caps_among(rows, self._caps, found_among=SLICE_ROWS), 0)
         return Trial(min(self._costs, key=lambda caps: len(self._costs[caps])), int(lengths.sum()))
 
     def end(self, trial: Trial) -> None:

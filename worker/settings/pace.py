@@ -24,7 +24,8 @@ class PaceSettings(BaseSettings):
     """So long after its first record was read a slice is closed, unless scoring is busy with the one before."""
     batch_records: Annotated[int, Field(ge=1, le=4_096)] | None = None
     """Records that the model scores in one call at most. The default is found by measuring full slices of the stream,
-    beginning with 32, and remembered in CACHE_DIR for the bundle and the machine. This or BATCH_CELLS ends that."""
+    beginning with 32, and remembered in CACHE_DIR for the bundle and the machine. This or BATCH_CELLS ends that.
+    A slice that is not full is cut into smaller parts."""
     batch_cells: Annotated[int, Field(ge=1)] | None = None
     """Tokens in one such call, padding included, unless one record has more. The default is 64 for each record."""
 
