@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.arena import PARTITIONS, Arena
 from harness.matrix import ONCE, PYTHON, RD, Setup
 from harness.model import write_model
-from harness.soak import Outcome, soak
+from harness.soak import RETENTION, Outcome, soak
 from harness.subject import Subject
 from harness.tally import Tally
 
@@ -29,10 +29,19 @@ def main() -> int:
     arguments = parser.parse_args()
     subject = Subject.from_environment(os.environ)._replace(malformed=False)
     tally = Tally(partitions=PARTITIONS)
-    with tempfile.TemporaryDirectory() as directory, Cluster.start() as cluster:
+    with tempfile.TemporaryDirectory() as directory, Cluster.start(optimize=True) as cluster:
         settings = {"BUNDLE": str(write_model(Path(directory)))}
         setup = Setup(1, ONCE, arguments.client)
-        with Arena(cluster, subject, setup, Path(directory), rate=0, settings=settings, notes=tally) as arena:
+        with Arena(
+            cluster,
+            subject,
+            setup,
+            Path(directory),
+            rate=0,
+            settings=settings,
+            notes=tally,
+            topic_properties=RETENTION,
+        ) as arena:
             outcome = soak(arena, tally, seconds=arguments.seconds, load=arguments.load)
     print(describe(outcome))
     if arguments.json:

@@ -65,6 +65,7 @@ class Arena:
         rate: float = RATE,
         settings: Mapping[str, str] | None = None,
         notes: Notebook | None = None,
+        topic_properties: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -76,6 +77,7 @@ class Arena:
             rate: records a second, all partitions together.
             settings: of the workers, besides the topics and what `setup` says.
             notes: what feeder and reader write in; by default the ledger.
+            topic_properties: of all topics.
         """
         self.cluster, self.setup, self.directory = cluster, setup, directory
         self.ledger = Ledger()
@@ -100,11 +102,12 @@ class Arena:
             **(settings or {}),
         }
         self._cleanup = ExitStack()
-        self._begin(rate)
+        self._begin(rate, topic_properties or {})
 
-    def _begin(self, rate: float) -> None:
+    def _begin(self, rate: float, topic_properties: Mapping[str, str]) -> None:
         servers = self.cluster.bootstrap_servers
-        create_topics(servers, dict.fromkeys(self.topics, self.partitions))
+        configs = dict.fromkeys(self.topics, topic_properties)
+        create_topics(servers, dict.fromkeys(self.topics, self.partitions), configs=configs)
         self.facts = Facts(servers)
         self.feeder = Feeder(
             servers,
