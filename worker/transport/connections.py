@@ -141,6 +141,7 @@ class Connections:
             group=source.group_metadata,
             deadline_seconds=deadline_seconds,
             fenced=source.membership.fenced_or_expired,
+            await_news=source.membership.await_news,
         )
 
     def open_outlet(self) -> Sink:

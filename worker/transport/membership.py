@@ -32,6 +32,17 @@ class Membership(Protocol):
         """
         ...
 
+    def await_news(self, *, within_seconds: float) -> None:
+        """To be called before a transactional producer is built, which drives out whoever has our transactional id.
+
+        Where this process has stood still, somebody else may have it by now: then this waits until the group knows us
+        again. Whoever polls sees to that, or is told that another process has our name.
+
+        Raises:
+            BrokerUnreachableError: it does not know us yet, or cannot be asked.
+        """
+        ...
+
     def require_name(self) -> None:
         """To be called before we join anew under our name, which would drive out whoever has it now.
 

@@ -29,6 +29,14 @@ class GroupMetadata(Protocol):
         ...
 
 
+class AwaitNews(Protocol):
+    """See `worker.transport.membership.Membership.await_news`."""
+
+    def __call__(self, *, within_seconds: float) -> None:
+        """Returns when a producer may be built."""
+        ...
+
+
 class _OutdatedError(Exception):
     """The group has moved on since our membership was noted. The transaction is aborted, and its producer is sound."""
 
@@ -44,6 +52,7 @@ class TransactionalSink(ProducingSink[P]):
         group: GroupMetadata,
         deadline_seconds: float,
         fenced: Callable[[str, str], FencedError | DeliveryError] = terms.fenced,
+        await_news: AwaitNews = lambda **_: None,
     ) -> None:
         """
         Args:
@@ -52,6 +61,7 @@ class TransactionalSink(ProducingSink[P]):
             group: gives the consumer's current membership.
             deadline_seconds: bound on one delivery, all its steps together.
             fenced: makes the error to raise when another producer took over the transactional id.
+            await_news: `worker.transport.membership.Membership.await_news`.
 
         Raises:
             BrokerUnreachableError: no broker answered.
@@ -60,6 +70,7 @@ class TransactionalSink(ProducingSink[P]):
         self._transactional_id = transactional_id
         self._group = group
         self._fenced = fenced
+        self._await_news = await_news
         super().__init__(producers, deadline_seconds=deadline_seconds)
 
     def deliver(self, outputs: Sequence[Output], offsets: Offsets, *, claim: Claim = nullcontext) -> None:
@@ -151,6 +162,9 @@ class TransactionalSink(ProducingSink[P]):
             log.warning("what is open will be settled later: %s", failure)
 
     def _ready_producer(self, deadline: Deadline | None = None) -> P:
+        # But for the first: who has not joined yet is not known.
+        if self._producer is None and deadline is not None:
+            self._await_news(within_seconds=deadline.remaining_seconds())
         try:
             return super()._ready_producer(deadline)
         except self._transactions.error as error:

@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
-from kafka.errors import KafkaError, NoError, UnknownMemberIdError
+from kafka.errors import CoordinatorNotAvailableError, GroupIdNotFoundError, KafkaError, NoError, UnknownMemberIdError
 
-from worker.errors import DeliveryError, FencedError, LimelightError
+from worker.errors import BrokerUnreachableError, DeliveryError, FencedError, LimelightError
 from worker.messages import status_key
 from worker.transport import terms
 from worker.transport.deadline import Deadline
@@ -26,6 +26,11 @@ HOLDER_SECONDS = 5
 LOOK_AGAIN_SECONDS = 0.1
 RETURN_SECONDS = 30
 """So long after standing still, an error is taken for a consequence of it."""
+STANDSTILL_SECONDS = 6
+"""Brokers allow no shorter session by default. Who stops for less, and is replaced all the same, is told by the group,
+but perhaps not before it has built a producer."""
+NEWS_SECONDS = 5
+"""Whoever polls joins anew meanwhile, or is told that another process has our name."""
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +71,8 @@ class KafkaMembership:
         self._status_topic = status_topic
         self._transaction_timeout_seconds = transaction_timeout_seconds
         self._attended_seconds, self._returned_seconds = time.monotonic(), -math.inf
+        self._stood_seconds = 0.0
+        """How long we had stood still at the last return, or at an earlier one that matters still."""
 
     @property
     def member_id(self) -> str:
@@ -79,17 +86,34 @@ class KafkaMembership:
     def attend(self) -> None:
         """Implements `worker.transport.membership.Membership`."""
         now_seconds = time.monotonic()
-        if now_seconds - self._attended_seconds > self._transaction_timeout_seconds:
-            self._returned_seconds = now_seconds
+        stood_seconds = now_seconds - self._attended_seconds
+        if stood_seconds > STANDSTILL_SECONDS:
+            earlier_seconds = self._stood_seconds if now_seconds - self._returned_seconds < RETURN_SECONDS else 0
+            self._returned_seconds, self._stood_seconds = now_seconds, max(stood_seconds, earlier_seconds)
         self._attended_seconds = now_seconds
 
-    def _stood_still(self) -> bool:
+    def _stood_still(self, seconds: float) -> bool:
         """True if we did a moment ago. Every thread stands still together, but any may be the first to go on."""
         now_seconds = time.monotonic()
-        return (
-            now_seconds - self._attended_seconds > self._transaction_timeout_seconds
-            or now_seconds - self._returned_seconds < RETURN_SECONDS
-        )
+        has_returned = now_seconds - self._returned_seconds < RETURN_SECONDS
+        return now_seconds - self._attended_seconds > seconds or (has_returned and self._stood_seconds > seconds)
+
+    def await_news(self, *, within_seconds: float) -> None:
+        """Implements `worker.transport.membership.Membership`."""
+        if not self._stood_still(STANDSTILL_SECONDS):
+            return
+        deadline = Deadline(min(NEWS_SECONDS, within_seconds))
+        reason = ""
+        while (remaining_seconds := deadline.remaining_seconds()) > 0:
+            try:
+                holder = self._ask_for_holder(Deadline(remaining_seconds))
+            except BrokerUnreachableError as error:
+                reason = f": {error}"
+            else:
+                if holder is not None and holder["member_id"] == self.member_id:
+                    return
+            time.sleep(deadline.within(LOOK_AGAIN_SECONDS))
+        raise BrokerUnreachableError(f"this process stood still, and is not known to be in its group again{reason}")
 
     def fenced(self, kind: str, name: str) -> FencedError:
         """Implements `worker.transport.membership.Membership`."""
@@ -97,7 +121,7 @@ class KafkaMembership:
 
     def fenced_or_expired(self, kind: str, name: str) -> FencedError | DeliveryError:
         """Implements `worker.transport.membership.Membership`."""
-        stood_still = self._stood_still()
+        stood_still = self._stood_still(max(STANDSTILL_SECONDS, self._transaction_timeout_seconds))
         holder = self._look_for_holder()
         try:
             if stood_still and holder is None and not self._is_replaced():
@@ -118,12 +142,20 @@ class KafkaMembership:
 
     def has_name(self, member_id: str) -> bool:
         """Implements `worker.transport.membership.Membership`."""
+        holder = self._ask_for_holder(Deadline(REQUEST_SECONDS))
+        return holder is None or holder["member_id"] in (self._last_member_id, member_id)
+
+    def _ask_for_holder(self, deadline: Deadline) -> Mapping[str, str] | None:
+        """
+        Raises:
+            BrokerUnreachableError: the group cannot be asked.
+        """
+        timeout_ms = int(deadline.remaining_seconds() * 1000) + 1
         try:
-            with self._open_admin() as admin:
-                holder = self._describe(admin)
+            with connect(KafkaAdminClient, self._client, deadline=deadline, request_timeout_ms=timeout_ms) as admin:
+                return self._describe(admin)
         except KafkaError as error:
             raise transport_error(f"group {self._group_id!r} cannot be asked who has a name", error) from error
-        return holder is None or holder["member_id"] in (self._last_member_id, member_id)
 
     def remove(self) -> None:
         """Implements `worker.transport.membership.Membership`."""
@@ -157,11 +189,18 @@ class KafkaMembership:
             if self._status_topic:
                 reader = KafkaReader(self._client, topic=self._status_topic, begin="end")
                 ways.append(partial(self._read_statuses, opened.enter_context(closing(reader))))
+            failure: KafkaError | None = None
             while deadline.remaining_seconds():
+                failure = None
                 for ask in ways:
-                    if holder := ask():
-                        return holder
+                    try:
+                        if holder := ask():
+                            return holder
+                    except KafkaError as error:
+                        failure = error  # a coordinator that moves is soon there again
                 time.sleep(LOOK_AGAIN_SECONDS)
+        if failure is not None:
+            raise failure
         return None
 
     def _ask_group(self, admin: Any) -> str | None:
@@ -170,8 +209,16 @@ class KafkaMembership:
         return None if holder is None or holder["client_id"] == self._client_id else _name_of(holder)
 
     def _describe(self, admin: Any) -> Mapping[str, str] | None:
-        """The member that has our name."""
-        members = admin.describe_groups([self._group_id])[self._group_id]["members"]
+        """The member that has our name.
+
+        Raises:
+            KafkaError: the group cannot be described now.
+        """
+        described = admin.describe_groups([self._group_id])[self._group_id]
+        # The client gives a text in place of an error. A group that is not there has nobody under our name.
+        if (text := described["error"]) and not text.startswith(f"[Error {GroupIdNotFoundError.errno}]"):
+            raise CoordinatorNotAvailableError(text)
+        members = described["members"]
         return next((member for member in members if member["group_instance_id"] == self._instance), None)
 
     def _read_statuses(self, reader: KafkaReader) -> str | None:

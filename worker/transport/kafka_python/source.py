@@ -28,6 +28,7 @@ from worker.stream.ownership import Ownership
 from worker.transport import terms
 from worker.transport.deferred import DeferredOffsets
 from worker.transport.kafka_python.client import connect, describe, principal, require_partitions, transport_error
+from worker.transport.kafka_python.commits import CommitWatch
 from worker.transport.kafka_python.rebalance import RebalanceListener, forget_answers, keep_member_id, to_kafka
 from worker.transport.kafka_python.starts import Starts
 from worker.transport.membership import Membership
@@ -106,9 +107,11 @@ class KafkaSource:
         for topic in topics:
             require_partitions(self._consumer, client, topic, self._rights)
         keep_member_id(self._consumer._coordinator)
+        self._commits = CommitWatch(self._consumer._coordinator)
         self._starts = Starts(self._consumer, offset_gap=offset_gap)
         self._ownership = ownership
-        self._deferred = DeferredOffsets(self.commit)
+        # Late ones do no harm where answers may be repeated: the next one sets the group forward again.
+        self._deferred = DeferredOffsets(self._commit)
         self.commit_soon = self._deferred.add
         self._consumer.subscribe(
             list(topics), listener=RebalanceListener(ownership, self._deferred, membership, self._consumer._coordinator)
@@ -207,6 +210,7 @@ class KafkaSource:
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. One question for all partitions, which a pending transaction holds up."""
+        self._outrun_late_commits()
         assigned = self._consumer.assignment()
         known = self._deferred.waiting(self.assignment())
         asked = [each for each in assigned if (each.topic, each.partition) not in known]
@@ -220,6 +224,26 @@ class KafkaSource:
                     self._starts.seek([partition])
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
+
+    def _outrun_late_commits(self) -> None:
+        """Joins the group anew where a commit may still arrive: what the group says until then need not last.
+
+        Raises:
+            BrokerUnreachableError: once for each time; or nobody could say who has our name.
+            FencedError: another process has it.
+        """
+        if not self._commits.may_come_late():
+            return
+        coordinator = self._consumer._coordinator
+        if not self.membership.has_name(coordinator._generation.member_id):
+            raise self.membership.fenced("group instance", self._instance)
+        with coordinator._lock:
+            # As nobody: the group gives us an id of its own, and the partitions that belong to the name.
+            if is_settled := coordinator.state == MemberState.STABLE and coordinator._join_task is None:
+                coordinator.reset_generation()
+        if is_settled:
+            self._ownership.part()
+        raise BrokerUnreachableError("a commit may arrive late: joining the group anew, so that it is refused")
 
     def _fetch_committed(self, partitions: Collection[TopicPartition]) -> dict[Partition, Committed]:
         """With require_stable: an offset that an open transaction may still change is not an answer.
@@ -241,6 +265,12 @@ class KafkaSource:
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
+        self._commit(offsets)
+        if self._commits.may_come_late():
+            # The client had to try more than once. The rewind that follows a failure sees to it.
+            raise DeliveryError("the group took a commit, but an earlier attempt may arrive late")
+
+    def _commit(self, offsets: Mapping[Partition, Committed]) -> None:
         try:
             self._consumer.commit(to_kafka(offsets), timeout_ms=COMMIT_SECONDS * 1000)
         except FencedInstanceIdError as error:

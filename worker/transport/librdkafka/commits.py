@@ -3,6 +3,11 @@
 The library's call that waits for the group's answer has no bound: while the coordinator is away it goes on for minutes,
 and whoever uses the consumer meanwhile waits with it. So commits are sent without waiting; their answers come with what
 the consumer reads, and who wants to wait for them reads on.
+
+Where the library answers in the group's place, because a connection broke or time ran out, the commit may arrive all
+the same, and set the group back from where it is by then. Only a member that joins anew, under its lasting name, is
+another one to the group, which refuses the former. (What the library sends again by itself, at most twice within one
+commit, it does not tell: an earlier copy that arrives after the answer to a later one is not seen.)
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -38,6 +43,8 @@ class GroupCommits:
         self._refusals: list[KafkaError] = []
         self.unanswered = 0
         """How many commits may still have an effect."""
+        self.may_come_late = False
+        """True if one may arrive although it was answered: it was the library that gave up."""
         self.is_waiting = False
         """True while answers are waited for, in the middle of something else."""
         self.early: list[Message] = []
@@ -67,6 +74,8 @@ class GroupCommits:
         self.unanswered -= 1
         refusals = [error] if error is not None else [each.error for each in positions if each.error is not None]
         self._refusals += refusals
+        # The library's own errors have negative codes.
+        self.may_come_late |= any(refusal.code() < 0 for refusal in refusals)
         if not refusals:
             self._done({(p.topic, p.partition): Committed(p.offset, p.metadata or "") for p in positions})
 

@@ -106,16 +106,21 @@ class LibrdkafkaSource:
         )
         self._rebalances.subscribe(self._topics)
 
-    def _reopen(self) -> None:
-        """Joins with a new consumer in place of one that was called fenced, and will never read again.
+    def _reopen(self, reason: str) -> None:
+        """Joins with a new consumer under the same name: the group takes nothing more from the one before.
 
         Raises:
             BrokerUnreachableError: nobody could say who has our name, or no broker answered.
             FencedError: another process has it.
         """
-        if not self._has_name():
-            raise self._fenced()
+        # Before the question: it takes a while, in which others could take the name.
         successor = self._connect()
+        try:
+            if not self._has_name():
+                raise self._fenced()
+        except LimelightError:
+            close(successor[0])
+            raise
         ours = self.assignment()
         self._ownership.forget(ours)
         self._ownership.part()
@@ -125,7 +130,7 @@ class LibrdkafkaSource:
         self.membership.member_id = ""
         self._join(*successor)
         self._is_called_fenced = False
-        log.warning("joining the group anew: it had given this member up, and nobody else has its name")
+        log.warning("joining the group anew: %s", reason)
 
     def _find_fence(self) -> FencedError | BrokerUnreachableError:
         """What to raise when the library says that another process took over this member.
@@ -152,7 +157,7 @@ class LibrdkafkaSource:
         """Implements `worker.ports.Source`."""
         self.membership.attend()
         if self._is_called_fenced:
-            self._reopen()
+            self._reopen("it had given this member up, and nobody else has its name")
         try:
             self._rebalances.require_membership()
             self._catch_up()
@@ -210,6 +215,10 @@ class LibrdkafkaSource:
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Polls return nothing until no transaction is pending on the partitions."""
         self._commits.wait(self._consumer, Deadline(METADATA_SECONDS))
+        if self._commits.may_come_late:
+            # What the group says until then need not last.
+            self._reopen(reason := "a commit may arrive late, and is to be refused")
+            raise BrokerUnreachableError(f"joining the group anew: {reason}")
         self._commits.early = []
         try:
             self._places.rewind()

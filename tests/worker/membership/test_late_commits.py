@@ -1,0 +1,139 @@
+"""A commit that was given up may arrive all the same. What was committed after it must not be lost by that."""
+
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+
+from worker.errors import BrokerUnreachableError, DeliveryError, TransportError
+from worker.ports import Committed
+from worker.transport.deadline import Deadline
+
+PATIENCE_SECONDS = 60
+
+
+def lose_commits(source: Any, monkeypatch: pytest.MonkeyPatch, *, times: int) -> None:
+    """The next commits go out, as far as the client can tell, and their connections break before the answers."""
+    if hasattr(source, "_lookup"):
+        from confluent_kafka import KafkaError
+
+        commits = source._commits
+
+        def lose(*_: Any) -> None:
+            commits.unanswered += 1
+            commits.take_answer(KafkaError(KafkaError._TRANSPORT), [])
+            monkeypatch.undo()
+
+        monkeypatch.setattr(commits, "send", lose)
+        return
+
+    from kafka.errors import KafkaConnectionError
+    from kafka.future import Future
+    from kafka.protocol.consumer import OffsetCommitRequest
+
+    manager, lost = source._consumer._coordinator._manager, []
+    send = manager.send
+
+    def lose_or_send(request: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(request, OffsetCommitRequest) and len(lost) < times:
+            lost.append(request)
+            return Future().failure(KafkaConnectionError("lost"))
+        return send(request, *args, **options)
+
+    monkeypatch.setattr(manager, "send", lose_or_send)
+
+
+def commit_as(group: Any, metadata: Any, offset: int) -> None:
+    """What an old connection would bring now: a commit of the member that `metadata` describes."""
+    sink = group.connections().open_sink(transactional_id=f"{group.name}.late", source=_Named(metadata))
+    with closing(sink):
+        sink.deliver([], {(group.topic, 0): offset})
+
+
+class _Named:
+    """A source only by what it says of its member."""
+
+    def __init__(self, metadata: Any) -> None:
+        self._metadata = metadata
+        self.membership = self
+        self.commit_soon = None
+
+    def group_metadata(self, *, anew: bool) -> Any:
+        return self._metadata
+
+    def fenced_or_expired(self, kind: str, name: str) -> DeliveryError:
+        return DeliveryError(f"{kind} {name} is refused")
+
+    def await_news(self, *, within_seconds: float) -> None:
+        pass
+
+
+def read_again(member: Any) -> list[int]:
+    """Rewinds as the pipeline does it, and reads all three records."""
+    deadline, offsets = Deadline(PATIENCE_SECONDS), []
+    member.ownership.suspend()
+    while len(offsets) < 3:
+        assert deadline.remaining_seconds() > 0, "it did not read again"
+        with suppress(BrokerUnreachableError):
+            if member.ownership.suspended:
+                member.source.pause()
+                member.source.poll(max_records=1, timeout_seconds=0)
+                member.source.rewind()
+                member.ownership.resume()
+            member.source.resume()
+            offsets += [record.offset for record in member.source.poll(max_records=10, timeout_seconds=0.1)]
+    return offsets
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("times", [1, 99], ids=["repeated", "given-up"])
+def test_what_was_committed_since_is_not_set_back_by_a_commit_that_comes_late(
+    kafka_group: Any, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    monkeypatch.setattr("worker.transport.kafka_python.source.COMMIT_SECONDS", 0.5)
+    kafka_group.fill(3)
+    member, home = kafka_group.join(), (kafka_group.topic, 0)
+    member.poll(at_least=3)
+    before = member.source.group_metadata(anew=True)
+    with monkeypatch.context() as patched:
+        lose_commits(member.source, patched, times=times)
+        with pytest.raises(DeliveryError):
+            member.source.commit({home: Committed(0, "late")})
+
+    assert read_again(member) == [0, 1, 2]
+    member.open_sink().deliver([], {home: 3})
+    with pytest.raises(DeliveryError, match=r"refused|IllegalGeneration|ILLEGAL_GENERATION"):
+        commit_as(kafka_group, before, 1)
+    assert member.source.committed([home])[home].offset == 3
+
+
+@pytest.mark.kafka
+def test_who_was_answered_does_not_join_anew(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kafka_group.fill(3)
+    member, home = kafka_group.join(), (kafka_group.topic, 0)
+    member.poll(at_least=3)
+    member.source.commit({home: Committed(0, "taken")})
+    name = member.source.membership.member_id
+    monkeypatch.setattr(member.ownership, "part", lambda: pytest.fail("joins anew"))
+
+    assert read_again(member) == [0, 1, 2]
+    assert member.source.membership.member_id == name
+
+
+@pytest.mark.kafka
+def test_who_was_replaced_meanwhile_does_not_join_anew(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.transport.kafka_python.source.COMMIT_SECONDS", 0.5)
+    kafka_group.fill(1)
+    member, home = kafka_group.join(), (kafka_group.topic, 0)
+    member.poll(at_least=1)
+    with monkeypatch.context() as patched:
+        lose_commits(member.source, patched, times=99)
+        with pytest.raises(DeliveryError):
+            member.source.commit({home: Committed(0, "late")})
+    successor = kafka_group.join()
+    successor.poll()
+
+    with pytest.raises(TransportError, match="'one'"):
+        member.source.rewind()
+
+    successor.open_sink().deliver([], {home: 1})
