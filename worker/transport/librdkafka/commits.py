@@ -88,7 +88,8 @@ class GroupCommits:
         """
         refusals, self._refusals = self._refusals, []
         for refusal in refusals:
-            if refusal.code() == KafkaError.FENCED_INSTANCE_ID:
+            # The only fatal error of a consumer: its heartbeat may have heard of the fence before the commit did.
+            if refusal.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL):
                 raise self._fenced()
             raise DeliveryError(f"the group refused a commit: {describe(refusal)}")
 
