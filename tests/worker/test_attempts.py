@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from worker.errors import BrokerUnreachableError, DeliveryError
 from worker.ports import Committed, Output, Partition, Record
 from worker.stream.attempts import DEATHS, Attempts, attempts_of
 from worker.stream.ownership import Ownership
@@ -50,6 +51,30 @@ def test_a_first_life_suspects_nobody_and_leaves_a_note_where_it_begins(broker: 
 
     assert not any(map(life.attempts.is_suspect, life.records))
     assert life.source.committed([HOME]) == {HOME: Committed(0, "attempts=1;")}
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_note_of_ours_whose_answer_was_lost_is_not_taken_for_a_death(broker: MemoryBroker, *, arrives: bool) -> None:
+    Life(broker)
+    life = Life(broker)
+    life.source.rewind()
+    attempts = Attempts(life.source, reach_records=REACH)
+    records, commit = life.source.poll(max_records=2, timeout_seconds=0), life.source.commit
+
+    def lose(offsets: Mapping[Partition, Committed]) -> None:
+        if arrives:
+            commit(offsets)
+        raise DeliveryError("no answer")
+
+    life.source.commit = lose
+    for _ in range(3):
+        with pytest.raises(BrokerUnreachableError):
+            attempts.note(records)
+    life.source.commit = commit
+    attempts.note(records)
+
+    assert life.source.committed([HOME]) == {HOME: Committed(0, "attempts=3;")}
+    assert attempts.count(records[0]) == 3
 
 
 def test_records_are_suspects_after_so_many_deaths_as_far_as_a_worker_may_have_read(broker: MemoryBroker) -> None:

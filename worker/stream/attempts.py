@@ -71,6 +71,8 @@ class Attempts:
         self._source = source
         self._reach_records = reach_records
         self._noted: dict[Partition, _Noted] = {}
+        self._tried: dict[Partition, Committed] = {}
+        """Notes of ours of which we do not know whether they are there: they count nobody's death."""
         self._unsent: set[Partition] = set()
         """Nothing was sent from there since our note: what stood there before may be put back."""
         self._departed: set[Partition] = set()
@@ -103,16 +105,19 @@ class Attempts:
         if not begins:
             return
         found = self._source.committed(begins)
-        attempts = {home: attempts_of(found[home].metadata) if home in found else 0 for home in begins}
+        attempts = {home: self._others(home, found[home]) if home in found else 0 for home in begins}
         # Never past what is committed: a note must not answer for records.
         places = {home: min(begin, found[home].offset) if home in found else begin for home, begin in begins.items()}
         self._departed.clear()
+        notes = {home: _note(places[home], attempts[home] + 1) for home in begins}
+        self._tried |= notes
         try:
-            self._source.commit({home: _note(places[home], attempts[home] + 1) for home in begins})
+            self._source.commit(notes)
         except DeliveryError as error:
             # Not a delivery that was aborted: nothing but the note is missing.
             raise BrokerUnreachableError(f"no note could be left where reading begins: {error}") from error
         for home, begin in begins.items():
+            del self._tried[home]
             if home in self._departed:
                 continue  # whoever has it now may be further on
             self._noted[home] = _Noted(begin, _note(places[home], attempts[home]))
@@ -124,6 +129,10 @@ class Attempts:
                     position=f"{home[0]}-{home[1]}-{begin}",
                     deaths=attempts[home],
                 )
+
+    def _others(self, home: Partition, found: Committed) -> int:
+        """How many workers began there before us, as a note says that may be our own."""
+        return attempts_of(found.metadata) - (found == self._tried.get(home))
 
     def sending(self, partitions: Iterable[Partition]) -> None:
         """Offsets of `partitions` are about to be sent: from now on only the brokers know where the group is."""

@@ -111,6 +111,7 @@ class Connections:
             session_timeout_seconds=settings.session_timeout_seconds,
             ownership=ownership,
             membership=_load_membership(settings, instance),
+            may_repeat=settings.delivery == "at_least_once",
         )
 
     def open_sink(self, *, transactional_id: str, source: GroupSource) -> Sink:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from worker.errors import BrokerUnreachableError, DeliveryError, TransportError
+from worker.errors import BrokerUnreachableError, DeliveryError, FencedError
 from worker.ports import Committed
 from worker.transport.deadline import Deadline
 
@@ -86,9 +86,8 @@ def read_again(member: Any) -> list[int]:
 
 
 @pytest.mark.kafka
-@pytest.mark.parametrize("times", [1, 99], ids=["repeated", "given-up"])
 def test_what_was_committed_since_is_not_set_back_by_a_commit_that_comes_late(
-    kafka_group: Any, monkeypatch: pytest.MonkeyPatch, times: int
+    kafka_group: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.transport.kafka_python.source.COMMIT_SECONDS", 0.5)
     kafka_group.fill(3)
@@ -96,7 +95,7 @@ def test_what_was_committed_since_is_not_set_back_by_a_commit_that_comes_late(
     member.poll(at_least=3)
     before = member.source.group_metadata(anew=True)
     with monkeypatch.context() as patched:
-        lose_commits(member.source, patched, times=times)
+        lose_commits(member.source, patched, times=99)
         with pytest.raises(DeliveryError):
             member.source.commit({home: Committed(0, "late")})
 
@@ -105,6 +104,44 @@ def test_what_was_committed_since_is_not_set_back_by_a_commit_that_comes_late(
     with pytest.raises(DeliveryError, match=r"refused|IllegalGeneration|ILLEGAL_GENERATION"):
         commit_as(kafka_group, before, 1)
     assert member.source.committed([home])[home].offset == 3
+
+
+@pytest.mark.kafka
+def test_an_attempt_that_was_lost_may_come_late_although_the_next_one_was_taken(
+    broker: str, kafka_group_type: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(kafka_group_type(broker, "kafka-python")) as group:
+        group.fill(3)
+        member, home = group.join(), (group.topic, 0)
+        member.poll(at_least=3)
+        name = member.source.membership.member_id
+        lose_commits(member.source, monkeypatch, times=1)
+        with pytest.raises(DeliveryError, match="took a commit"):
+            member.source.commit({home: Committed(0, "taken")})
+
+        assert read_again(member) == [0, 1, 2]
+        assert member.source.membership.member_id != name
+        assert member.source.committed([home]) == {home: Committed(0, "taken")}
+
+
+@pytest.mark.kafka
+def test_where_answers_may_be_repeated_nobody_joins_anew(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would repeat what was delivered and is not committed yet."""
+    monkeypatch.setattr("worker.transport.kafka_python.source.COMMIT_SECONDS", 0.5)
+    kafka_group.fill(3)
+    member, home = kafka_group.join(delivery="at_least_once"), (kafka_group.topic, 0)
+    member.poll(at_least=3)
+    name = member.source.membership.member_id
+    with monkeypatch.context() as patched:
+        lose_commits(member.source, patched, times=99)
+        with pytest.raises(DeliveryError):
+            member.source.commit({home: Committed(1, "")})
+    member.open_sink().deliver([], {home: 2})
+
+    member.source.rewind()
+
+    assert [record.offset for record in member.poll(at_least=1)] == [2]
+    assert member.source.membership.member_id == name
 
 
 @pytest.mark.kafka
@@ -133,7 +170,7 @@ def test_who_was_replaced_meanwhile_does_not_join_anew(kafka_group: Any, monkeyp
     successor = kafka_group.join()
     successor.poll()
 
-    with pytest.raises(TransportError, match="'one'"):
-        member.source.rewind()
+    with pytest.raises(FencedError, match="'one'"):
+        read_again(member)
 
     successor.open_sink().deliver([], {home: 1})

@@ -56,10 +56,15 @@ def place(
 
 
 def is_rewound(source: Any) -> bool:
+    """As the pipeline does it: who does not poll is cast out of the group."""
     try:
         source.rewind()
     except BrokerUnreachableError:
+        with suppress(BrokerUnreachableError):
+            source.pause()
+            source.poll(max_records=1, timeout_seconds=0)
         return False
+    source.resume()
     return True
 
 

@@ -14,11 +14,6 @@ from worker.transport.kafka_python import membership
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(membership, "NEWS_SECONDS", 1)
-
-
 def stand_still(member: Any) -> None:
     """As if the last poll were long ago."""
     member.source.membership._attended_seconds -= membership.STANDSTILL_SECONDS + 1
@@ -35,7 +30,10 @@ def poll_until_fenced(member: Any) -> None:
         member.source.poll(max_records=1, timeout_seconds=0.1)
 
 
-def test_who_was_replaced_builds_no_producer_and_learns_of_it(kafka_group: Any) -> None:
+def test_who_was_replaced_builds_no_producer_and_learns_of_it(
+    kafka_group: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "NEWS_SECONDS", 1)
     kafka_group.fill(1)
     member, home = kafka_group.join(), (kafka_group.topic, 0)
     member.poll(at_least=1)
@@ -67,7 +65,7 @@ def test_who_was_not_replaced_goes_on(kafka_group: Any) -> None:
     assert member.source.committed([home])[home].offset == 1
 
 
-def test_who_was_given_up_goes_on_when_it_has_joined_again(kafka_group: Any) -> None:
+def test_who_was_given_up_goes_on_when_it_has_joined_again(kafka_group: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     member, home = kafka_group.join(), (kafka_group.topic, 0)
     member.poll()
     sink = member.open_sink()
@@ -76,8 +74,10 @@ def test_who_was_given_up_goes_on_when_it_has_joined_again(kafka_group: Any) -> 
 
     stand_still(member)
     lose_producer(sink)
-    with pytest.raises(BrokerUnreachableError, match="stood still"):
-        sink.settle()
+    with monkeypatch.context() as patched:
+        patched.setattr(membership, "NEWS_SECONDS", 1)
+        with pytest.raises(BrokerUnreachableError, match="stood still"):
+            sink.settle()
     deadline, before = Deadline(30), member.source.membership.member_id
     while member.source.membership.member_id in ("", before):
         assert deadline.remaining_seconds() > 0, "it does not join again"
@@ -95,6 +95,7 @@ def test_who_polls_all_the_time_asks_nobody(kafka_group: Any, monkeypatch: pytes
     member.poll()
     sink = member.open_sink()
     monkeypatch.setattr(member.source.membership, "_ask_for_holder", lambda _: pytest.fail("asked"))
+    member.poll()
 
     lose_producer(sink)
     sink.deliver([], {home: 1})

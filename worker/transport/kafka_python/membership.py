@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
-from kafka.errors import CoordinatorNotAvailableError, GroupIdNotFoundError, KafkaError, NoError, UnknownMemberIdError
+from kafka.errors import GroupIdNotFoundError, KafkaError, NoError, UnknownMemberIdError, for_code
 
 from worker.errors import BrokerUnreachableError, DeliveryError, FencedError, LimelightError
 from worker.messages import status_key
@@ -31,6 +32,8 @@ STANDSTILL_SECONDS = 6
 but perhaps not before it has built a producer."""
 NEWS_SECONDS = 5
 """Whoever polls joins anew meanwhile, or is told that another process has our name."""
+
+ERROR_CODE = re.compile(r"\[Error (-?\d+)\]")
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,9 @@ class KafkaMembership:
         self._instance = instance
         self._status_topic = status_topic
         self._transaction_timeout_seconds = transaction_timeout_seconds
-        self._attended_seconds, self._returned_seconds = time.monotonic(), -math.inf
+        self._standstill_seconds = min(STANDSTILL_SECONDS, transaction_timeout_seconds)
+        # Before the first poll nobody stands still.
+        self._attended_seconds, self._returned_seconds = math.inf, -math.inf
         self._stood_seconds = 0.0
         """How long we had stood still at the last return, or at an earlier one that matters still."""
 
@@ -87,20 +92,21 @@ class KafkaMembership:
         """Implements `worker.transport.membership.Membership`."""
         now_seconds = time.monotonic()
         stood_seconds = now_seconds - self._attended_seconds
-        if stood_seconds > STANDSTILL_SECONDS:
+        if stood_seconds > self._standstill_seconds:
             earlier_seconds = self._stood_seconds if now_seconds - self._returned_seconds < RETURN_SECONDS else 0
             self._returned_seconds, self._stood_seconds = now_seconds, max(stood_seconds, earlier_seconds)
         self._attended_seconds = now_seconds
 
     def _stood_still(self, seconds: float) -> bool:
         """True if we did a moment ago. Every thread stands still together, but any may be the first to go on."""
-        now_seconds = time.monotonic()
-        has_returned = now_seconds - self._returned_seconds < RETURN_SECONDS
-        return now_seconds - self._attended_seconds > seconds or (has_returned and self._stood_seconds > seconds)
+        # In this order: whoever polls may note its return in between.
+        if time.monotonic() - self._attended_seconds > seconds:
+            return True
+        return time.monotonic() - self._returned_seconds < RETURN_SECONDS and self._stood_seconds > seconds
 
     def await_news(self, *, within_seconds: float) -> None:
         """Implements `worker.transport.membership.Membership`."""
-        if not self._stood_still(STANDSTILL_SECONDS):
+        if not self._stood_still(self._standstill_seconds):
             return
         deadline = Deadline(min(NEWS_SECONDS, within_seconds))
         reason = ""
@@ -121,13 +127,17 @@ class KafkaMembership:
 
     def fenced_or_expired(self, kind: str, name: str) -> FencedError | DeliveryError:
         """Implements `worker.transport.membership.Membership`."""
-        stood_still = self._stood_still(max(STANDSTILL_SECONDS, self._transaction_timeout_seconds))
-        holder = self._look_for_holder()
+        if not self._stood_still(self._transaction_timeout_seconds):
+            return self.fenced(kind, name)
         try:
-            if stood_still and holder is None and not self._is_replaced():
+            holder = self._find_holder()
+            if holder is None and not self._is_replaced():
                 return DeliveryError("the brokers ended the transaction while this process stood still")
-        except (KafkaError, LimelightError) as error:
-            log.warning("cannot see who has the name %r: %s", self._instance, error)
+        except (KafkaError, LimelightError, msgspec.MsgspecError) as error:
+            # No producer is built before the group knows us, so trying again drives nobody out.
+            return DeliveryError(
+                f"this process stood still, and cannot see who has the name {self._instance!r}: {error}"
+            )
         return terms.fenced(kind, name, holder=holder)
 
     def require_name(self) -> None:
@@ -150,9 +160,11 @@ class KafkaMembership:
         Raises:
             BrokerUnreachableError: the group cannot be asked.
         """
-        timeout_ms = int(deadline.remaining_seconds() * 1000) + 1
+        # A half for the way to the brokers, and a quarter for each of two answers.
+        part_seconds = deadline.remaining_seconds() / 4
+        way, timeout_ms = Deadline(2 * part_seconds), int(part_seconds * 1000) + 1
         try:
-            with connect(KafkaAdminClient, self._client, deadline=deadline, request_timeout_ms=timeout_ms) as admin:
+            with connect(KafkaAdminClient, self._client, deadline=way, request_timeout_ms=timeout_ms) as admin:
                 return self._describe(admin)
         except KafkaError as error:
             raise transport_error(f"group {self._group_id!r} cannot be asked who has a name", error) from error
@@ -189,17 +201,18 @@ class KafkaMembership:
             if self._status_topic:
                 reader = KafkaReader(self._client, topic=self._status_topic, begin="end")
                 ways.append(partial(self._read_statuses, opened.enter_context(closing(reader))))
-            failure: KafkaError | None = None
+            failure, has_answered = None, False
             while deadline.remaining_seconds():
-                failure = None
                 for ask in ways:
                     try:
                         if holder := ask():
                             return holder
                     except KafkaError as error:
                         failure = error  # a coordinator that moves is soon there again
+                    else:
+                        has_answered = True
                 time.sleep(LOOK_AGAIN_SECONDS)
-        if failure is not None:
+        if failure is not None and not has_answered:
             raise failure
         return None
 
@@ -215,9 +228,8 @@ class KafkaMembership:
             KafkaError: the group cannot be described now.
         """
         described = admin.describe_groups([self._group_id])[self._group_id]
-        # The client gives a text in place of an error. A group that is not there has nobody under our name.
-        if (text := described["error"]) and not text.startswith(f"[Error {GroupIdNotFoundError.errno}]"):
-            raise CoordinatorNotAvailableError(text)
+        if described["error"]:
+            raise_described(described["error"])
         members = described["members"]
         return next((member for member in members if member["group_instance_id"] == self._instance), None)
 
@@ -235,3 +247,11 @@ class KafkaMembership:
 
 def _name_of(member: Mapping[str, str]) -> str:
     return f"{member['client_id']} at {member['client_host'].removeprefix('/')}"
+
+
+def raise_described(text: str) -> None:
+    """Raises the error that the client gives as a text; none for a group that is not there: nobody has a name in it."""
+    code = ERROR_CODE.match(text)
+    error = for_code(int(code[1])) if code else KafkaError
+    if error is not GroupIdNotFoundError:
+        raise error(text)

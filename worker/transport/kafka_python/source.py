@@ -68,6 +68,7 @@ class KafkaSource:
         session_timeout_seconds: float,
         ownership: Ownership,
         membership: Membership,
+        may_repeat: bool,
     ) -> None:
         """
         Args:
@@ -79,6 +80,8 @@ class KafkaSource:
             session_timeout_seconds: after this silence the group gives the partitions away.
             ownership: told which partitions come and go.
             membership: of the same member.
+            may_repeat: answers may be given twice. Then a commit that comes late does no harm: the next one sets the
+                group forward again.
 
         Raises:
             BrokerUnreachableError: no broker answered.
@@ -107,11 +110,12 @@ class KafkaSource:
         for topic in topics:
             require_partitions(self._consumer, client, topic, self._rights)
         keep_member_id(self._consumer._coordinator)
-        self._commits = CommitWatch(self._consumer._coordinator)
+        self._commits = None if may_repeat else CommitWatch(self._consumer._coordinator)
+        self._joins_anew = False
+        """True from the moment when a commit may come late until the group knows us as somebody else."""
         self._starts = Starts(self._consumer, offset_gap=offset_gap)
         self._ownership = ownership
-        # Late ones do no harm where answers may be repeated: the next one sets the group forward again.
-        self._deferred = DeferredOffsets(self._commit)
+        self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
         self._consumer.subscribe(
             list(topics), listener=RebalanceListener(ownership, self._deferred, membership, self._consumer._coordinator)
@@ -122,6 +126,8 @@ class KafkaSource:
         self.membership.attend()
         if self._is_cast_out():
             self._ownership.part()
+        if self._joins_anew:
+            self._join_anew()
         self._deferred.try_to_flush()
         if self._consumer._coordinator.need_rejoin():
             timeout_seconds = max(timeout_seconds, JOIN_SECONDS)
@@ -210,7 +216,10 @@ class KafkaSource:
 
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. One question for all partitions, which a pending transaction holds up."""
-        self._outrun_late_commits()
+        if self._may_be_set_back():
+            # What the group says until then need not last.
+            self._joins_anew = True
+            raise BrokerUnreachableError("a commit may arrive late: joining the group anew, so that it is refused")
         assigned = self._consumer.assignment()
         known = self._deferred.waiting(self.assignment())
         asked = [each for each in assigned if (each.topic, each.partition) not in known]
@@ -225,25 +234,32 @@ class KafkaSource:
         except KafkaError as error:
             raise transport_error("the committed offsets cannot be read", error) from error
 
-    def _outrun_late_commits(self) -> None:
-        """Joins the group anew where a commit may still arrive: what the group says until then need not last.
+    def _may_be_set_back(self) -> bool:
+        """True if a commit may arrive late, past which we may have gone on by then."""
+        return self._commits is not None and self._commits.may_come_late()
+
+    def _join_anew(self) -> None:
+        """Has the next poll join as nobody: the group gives us another id, and the partitions that belong to our name.
+
+        Asked for until then, and no longer: who joins as nobody drives out whoever has the name, and once the group has
+        been asked to take us, that may be ourselves.
 
         Raises:
-            BrokerUnreachableError: once for each time; or nobody could say who has our name.
+            BrokerUnreachableError: nobody could say who has our name.
             FencedError: another process has it.
         """
-        if not self._commits.may_come_late():
-            return
         coordinator = self._consumer._coordinator
+        if coordinator.rejoining or coordinator._join_task is not None:
+            return
+        if coordinator.state == MemberState.STABLE and not self._may_be_set_back():
+            self._joins_anew = False
+            return
         if not self.membership.has_name(coordinator._generation.member_id):
             raise self.membership.fenced("group instance", self._instance)
         with coordinator._lock:
-            # As nobody: the group gives us an id of its own, and the partitions that belong to the name.
-            if is_settled := coordinator.state == MemberState.STABLE and coordinator._join_task is None:
+            if coordinator.state == MemberState.STABLE and coordinator._join_task is None:
                 coordinator.reset_generation()
-        if is_settled:
-            self._ownership.part()
-        raise BrokerUnreachableError("a commit may arrive late: joining the group anew, so that it is refused")
+        self._ownership.part()
 
     def _fetch_committed(self, partitions: Collection[TopicPartition]) -> dict[Partition, Committed]:
         """With require_stable: an offset that an open transaction may still change is not an answer.
@@ -265,14 +281,11 @@ class KafkaSource:
 
     def commit(self, offsets: Mapping[Partition, Committed]) -> None:
         """Implements `worker.ports.Source`."""
-        self._commit(offsets)
-        if self._commits.may_come_late():
-            # The client had to try more than once. The rewind that follows a failure sees to it.
-            raise DeliveryError("the group took a commit, but an earlier attempt may arrive late")
-
-    def _commit(self, offsets: Mapping[Partition, Committed]) -> None:
         try:
             self._consumer.commit(to_kafka(offsets), timeout_ms=COMMIT_SECONDS * 1000)
+            if self._may_be_set_back():
+                # The client had to try more than once. The rewind that follows a failure sees to it.
+                raise DeliveryError("the group took a commit, but an earlier attempt may arrive late")
         except FencedInstanceIdError as error:
             raise self.membership.fenced("group instance", self._instance) from error
         except KafkaTimeoutError as error:

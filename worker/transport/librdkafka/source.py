@@ -47,6 +47,7 @@ class LibrdkafkaSource:
         session_timeout_seconds: float,
         ownership: Ownership,
         membership: Membership,
+        may_repeat: bool,
     ) -> None:
         """
         Args:
@@ -58,6 +59,8 @@ class LibrdkafkaSource:
             session_timeout_seconds: after this silence the group gives the partitions away.
             ownership: told which partitions come and go.
             membership: of the same member.
+            may_repeat: answers may be given twice. Then a commit that comes late does no harm: the next one sets the
+                group forward again.
 
         Raises:
             BrokerUnreachableError: no broker answered.
@@ -71,6 +74,7 @@ class LibrdkafkaSource:
         self._fenced = partial(membership.fenced, "group instance", instance)
         self._offset_gap = offset_gap
         self._session_timeout_seconds = session_timeout_seconds
+        self._may_repeat = may_repeat
         self._is_closed = self._is_called_fenced = False
         self._deferred = DeferredOffsets(self.commit)
         self.commit_soon = self._deferred.add
@@ -215,7 +219,7 @@ class LibrdkafkaSource:
     def rewind(self) -> None:
         """Implements `worker.ports.Source`. Polls return nothing until no transaction is pending on the partitions."""
         self._commits.wait(self._consumer, Deadline(METADATA_SECONDS))
-        if self._commits.may_come_late:
+        if self._commits.may_come_late and not self._may_repeat:
             # What the group says until then need not last.
             self._reopen(reason := "a commit may arrive late, and is to be refused")
             raise BrokerUnreachableError(f"joining the group anew: {reason}")
