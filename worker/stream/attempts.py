@@ -71,8 +71,8 @@ class Attempts:
         self._source = source
         self._reach_records = reach_records
         self._noted: dict[Partition, _Noted] = {}
-        self._tried: dict[Partition, Committed] = {}
-        """Notes of ours of which we do not know whether they are there: they count nobody's death."""
+        self._left: dict[Partition, Committed] = {}
+        """Our last notes, also those whose answer was lost. For as long as we live they count nobody's death."""
         self._unsent: set[Partition] = set()
         """Nothing was sent from there since our note: what stood there before may be put back."""
         self._departed: set[Partition] = set()
@@ -110,14 +110,13 @@ class Attempts:
         places = {home: min(begin, found[home].offset) if home in found else begin for home, begin in begins.items()}
         self._departed.clear()
         notes = {home: _note(places[home], attempts[home] + 1) for home in begins}
-        self._tried |= notes
+        self._left |= notes
         try:
             self._source.commit(notes)
         except DeliveryError as error:
             # Not a delivery that was aborted: nothing but the note is missing.
             raise BrokerUnreachableError(f"no note could be left where reading begins: {error}") from error
         for home, begin in begins.items():
-            del self._tried[home]
             if home in self._departed:
                 continue  # whoever has it now may be further on
             self._noted[home] = _Noted(begin, _note(places[home], attempts[home]))
@@ -132,7 +131,7 @@ class Attempts:
 
     def _others(self, home: Partition, found: Committed) -> int:
         """How many workers began there before us, as a note says that may be our own."""
-        return attempts_of(found.metadata) - (found == self._tried.get(home))
+        return attempts_of(found.metadata) - (found == self._left.get(home))
 
     def sending(self, partitions: Iterable[Partition]) -> None:
         """Offsets of `partitions` are about to be sent: from now on only the brokers know where the group is."""

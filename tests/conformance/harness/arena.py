@@ -7,6 +7,7 @@
       └── confirmed ──> ledger    └── faults                    arrived ────┘──> ledger
 """
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Container, Mapping
@@ -31,6 +32,8 @@ RATE = 400.0
 WAVE_RECORDS = 400
 """To every partition at once, before a fault: it strikes when so many records in all wait for their answer, a small
 part of what came. A worker that is fast has answered a burst before the fault can strike."""
+WAVE_SECONDS = 2
+"""After so long a larger wave is sent, if too few records of the one before were seen under way together."""
 PROGRESS_SECONDS = 60
 BACKLOGS = 4
 """So many times longer may a worker need that moves, but lags behind the feeder."""
@@ -221,8 +224,18 @@ class Arena:
             pending = self.ledger.pending()
             return [each for each in pending if partitions is None or each.source.partition in partitions]
 
-        self.feeder.swell(WAVE_RECORDS)
-        self.expect(lambda: len(under_way()) >= WAVE_RECORDS, "records are under way", PROGRESS_SECONDS)
+        def are_enough() -> bool:
+            nonlocal wave, sent_seconds
+            if len(under_way()) >= WAVE_RECORDS:
+                return True
+            if time.monotonic() - sent_seconds > WAVE_SECONDS:
+                # Where the feeder is slower than a worker, a wave is answered before all of it is confirmed.
+                wave, sent_seconds = wave + WAVE_RECORDS, time.monotonic()
+                self.feeder.swell(wave)
+            return False
+
+        wave, sent_seconds = 0, -math.inf
+        self.expect(are_enough, "records are under way", PROGRESS_SECONDS)
         struck = Strike(time.monotonic(), 0, self.ledger.answered, under_way())
         fault()
         # Not before: what was answered while the fault took its time was not answered in spite of it.

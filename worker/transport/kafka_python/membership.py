@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
@@ -12,7 +11,14 @@ from typing import Any
 import msgspec
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
-from kafka.errors import GroupIdNotFoundError, KafkaError, NoError, UnknownMemberIdError, for_code
+from kafka.errors import (
+    CoordinatorNotAvailableError,
+    GroupAuthorizationFailedError,
+    GroupIdNotFoundError,
+    KafkaError,
+    NoError,
+    UnknownMemberIdError,
+)
 
 from worker.errors import BrokerUnreachableError, DeliveryError, FencedError, LimelightError
 from worker.messages import status_key
@@ -32,8 +38,6 @@ STANDSTILL_SECONDS = 6
 but perhaps not before it has built a producer."""
 NEWS_SECONDS = 5
 """Whoever polls joins anew meanwhile, or is told that another process has our name."""
-
-ERROR_CODE = re.compile(r"\[Error (-?\d+)\]")
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +82,8 @@ class KafkaMembership:
         self._attended_seconds, self._returned_seconds = math.inf, -math.inf
         self._stood_seconds = 0.0
         """How long we had stood still at the last return, or at an earlier one that matters still."""
+        self._must_ask = False
+        """True from a standstill until the group was heard to know us."""
 
     @property
     def member_id(self) -> str:
@@ -95,6 +101,7 @@ class KafkaMembership:
         if stood_seconds > self._standstill_seconds:
             earlier_seconds = self._stood_seconds if now_seconds - self._returned_seconds < RETURN_SECONDS else 0
             self._returned_seconds, self._stood_seconds = now_seconds, max(stood_seconds, earlier_seconds)
+            self._must_ask = True
         self._attended_seconds = now_seconds
 
     def _stood_still(self, seconds: float) -> bool:
@@ -106,7 +113,9 @@ class KafkaMembership:
 
     def await_news(self, *, within_seconds: float) -> None:
         """Implements `worker.transport.membership.Membership`."""
-        if not self._stood_still(self._standstill_seconds):
+        # In this order: whoever polls may note its return in between.
+        stands_still = time.monotonic() - self._attended_seconds > self._standstill_seconds
+        if not stands_still and not self._must_ask:
             return
         deadline = Deadline(min(NEWS_SECONDS, within_seconds))
         reason = ""
@@ -117,6 +126,7 @@ class KafkaMembership:
                 reason = f": {error}"
             else:
                 if holder is not None and holder["member_id"] == self.member_id:
+                    self._must_ask = False
                     return
             time.sleep(deadline.within(LOOK_AGAIN_SECONDS))
         raise BrokerUnreachableError(f"this process stood still, and is not known to be in its group again{reason}")
@@ -131,7 +141,8 @@ class KafkaMembership:
             return self.fenced(kind, name)
         try:
             holder = self._find_holder()
-            if holder is None and not self._is_replaced():
+            # Who is about to join again does not know yet what the group calls it.
+            if holder is None and (not self.member_id or not self._is_replaced()):
                 return DeliveryError("the brokers ended the transaction while this process stood still")
         except (KafkaError, LimelightError, msgspec.MsgspecError) as error:
             # No producer is built before the group knows us, so trying again drives nobody out.
@@ -152,7 +163,7 @@ class KafkaMembership:
 
     def has_name(self, member_id: str) -> bool:
         """Implements `worker.transport.membership.Membership`."""
-        holder = self._ask_for_holder(Deadline(REQUEST_SECONDS))
+        holder = self._ask_for_holder(Deadline(2 * REQUEST_SECONDS))
         return holder is None or holder["member_id"] in (self._last_member_id, member_id)
 
     def _ask_for_holder(self, deadline: Deadline) -> Mapping[str, str] | None:
@@ -171,10 +182,10 @@ class KafkaMembership:
 
     def remove(self) -> None:
         """Implements `worker.transport.membership.Membership`."""
-        if not self.member_id:
+        if not self._last_member_id:
             return
         # With both ids: by its name alone, a successor would be removed as well.
-        member = MemberToRemove(self.member_id, self._instance, reason="the worker stops for good")
+        member = MemberToRemove(self._last_member_id, self._instance, reason="the worker stops for good")
         try:
             with self._open_admin() as admin:
                 [outcome] = admin.remove_group_members(self._group_id, [member]).values()
@@ -251,7 +262,7 @@ def _name_of(member: Mapping[str, str]) -> str:
 
 def raise_described(text: str) -> None:
     """Raises the error that the client gives as a text; none for a group that is not there: nobody has a name in it."""
-    code = ERROR_CODE.match(text)
-    error = for_code(int(code[1])) if code else KafkaError
-    if error is not GroupIdNotFoundError:
-        raise error(text)
+    if text.startswith(f"[Error {GroupAuthorizationFailedError.errno}]"):
+        raise GroupAuthorizationFailedError(text)
+    if not text.startswith(f"[Error {GroupIdNotFoundError.errno}]"):
+        raise CoordinatorNotAvailableError(text)

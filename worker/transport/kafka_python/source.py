@@ -129,6 +129,9 @@ class KafkaSource:
         if self._joins_anew:
             self._join_anew()
         self._deferred.try_to_flush()
+        if self._consumer._coordinator.rejoining:
+            # An answer that came between two polls may have made the client forget that it still has to be taken.
+            self._consumer._coordinator.request_rejoin()
         if self._consumer._coordinator.need_rejoin():
             timeout_seconds = max(timeout_seconds, JOIN_SECONDS)
         try:
@@ -166,7 +169,9 @@ class KafkaSource:
         """
         coordinator = self._consumer._coordinator
         with coordinator._lock:
-            is_member = coordinator.state == MemberState.STABLE and coordinator._join_task is None
+            is_member = (
+                coordinator.state == MemberState.STABLE and coordinator._join_task is None and not coordinator.rejoining
+            )
             is_fenced = is_member and not coordinator._heartbeat_enabled
             member_id = coordinator._generation.member_id
         if is_fenced:
@@ -254,12 +259,20 @@ class KafkaSource:
         if coordinator.state == MemberState.STABLE and not self._may_be_set_back():
             self._joins_anew = False
             return
-        if not self.membership.has_name(coordinator._generation.member_id):
+        self._ownership.part()
+        try:
+            has_name = self.membership.has_name(coordinator._generation.member_id)
+        except BrokerUnreachableError as error:
+            if coordinator.state != MemberState.STABLE:
+                raise
+            # The poll keeps our place meanwhile, and the rewind refuses to go on.
+            log.warning("joining the group anew has to wait: %s", error)
+            return
+        if not has_name:
             raise self.membership.fenced("group instance", self._instance)
         with coordinator._lock:
             if coordinator.state == MemberState.STABLE and coordinator._join_task is None:
                 coordinator.reset_generation()
-        self._ownership.part()
 
     def _fetch_committed(self, partitions: Collection[TopicPartition]) -> dict[Partition, Committed]:
         """With require_stable: an offset that an open transaction may still change is not an answer.
