@@ -18,6 +18,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 MOST_RECORDS = 200
+POLL_MS, JOIN_MS = 200, 5_000
+"""A poll that ends while the group answers makes the client forget that it joins, and the member waits for ever."""
 DEAD_LETTER_PREFIX = "__connect.errors."
 
 
@@ -55,7 +57,9 @@ class Stream:
     def run(self, step: Callable[[Sequence[Any]], None]) -> None:
         """Hands what was polled to `step`, until SIGTERM."""
         while not self._stopping:
-            records = [r for each in self._consumer.poll(200, max_records=MOST_RECORDS).values() for r in each]
+            patience_ms = POLL_MS if self._consumer.assignment() else JOIN_MS
+            polled = self._consumer.poll(patience_ms, max_records=MOST_RECORDS)
+            records = [record for each in polled.values() for record in each]
             if self._ready_file and self._consumer.assignment():
                 self._ready_file.write_text("{}")
                 self._ready_file = None
